@@ -1,0 +1,58 @@
+/**
+ * What the algorithms learn from: tasks with a support and a query set, and sources that draw them.
+ * Anything that implements `TaskSource` can be meta-trained on.
+ */
+import type { Random } from './random.ts';
+
+/** Labelled examples, packed row-major. */
+export interface Examples {
+  /** How many examples. */
+  readonly count: number;
+  /** float32 [count, ...inputShape]. */
+  readonly inputs: Float32Array;
+  /** Class ids in 0 … ways − 1, int32 [count]; or regression targets, float32 [count, outputs]. */
+  readonly targets: Int32Array | Float32Array;
+}
+
+/** One task τ. Support and query never share an example. */
+export interface Task {
+  readonly support: Examples;
+  readonly query: Examples;
+}
+
+/** How many examples a task is drawn with: per class for classification, in all for regression. */
+export interface TaskSize {
+  readonly support: number;
+  readonly query: number;
+}
+
+/** Draws tasks from a distribution. The same stream state always gives the same task. */
+export interface TaskSource {
+  /** Shape of one input, such as [28, 28, 1]. */
+  readonly inputShape: readonly number[];
+  /** `classes`: targets are class ids out of `outputs`; `values`: targets are vectors of length `outputs`. */
+  readonly targets: 'classes' | 'values';
+  /** Classes in a task (ways), or the length of a regression target. */
+  readonly outputs: number;
+  /**
+   * Draws one task.
+   * @throws {DataError} when a class has fewer than `size.support + size.query` examples.
+   */
+  sample(random: Random, size: TaskSize): Task;
+}
+
+/**
+ * Images sorted by class, held in memory: what Omniglot, glyphs and image folders are read into.
+ * `few-shot.ts` draws tasks from it.
+ */
+export interface ImageClasses {
+  /** [height, width, channels]. */
+  readonly imageShape: readonly [number, number, number];
+  readonly classCount: number;
+  /** A name for messages, such as `Greek/character07`. */
+  className(classIndex: number): string;
+  /** How many images a class has; at least 1. */
+  imageCount(classIndex: number): number;
+  /** Writes one image as float32 in [0, 1], row-major HWC, into `out` at `offset`. */
+  read(classIndex: number, imageIndex: number, out: Float32Array, offset: number): void;
+}

@@ -1,0 +1,59 @@
+/**
+ * The errors users meet. Each message says where, what was expected, what came and what to do.
+ * A fault of ours starts with `internal:`.
+ */
+
+/** Shapes or dtypes that do not fit together, found while a graph is built. */
+export class ShapeError extends Error {
+  override readonly name = 'ShapeError';
+}
+
+/** An option, flag or argument that is unknown, out of range or in conflict with another. */
+export class OptionError extends Error {
+  override readonly name = 'OptionError';
+}
+
+/** Files or examples that are missing, damaged or too few. */
+export class DataError extends Error {
+  override readonly name = 'DataError';
+}
+
+/** A training run that can not go on, such as a loss that became infinite. */
+export class TrainingError extends Error {
+  override readonly name = 'TrainingError';
+}
+
+/** The closest of `known` to a mistyped `word`, as `; did you mean "x"?`, or an empty string. */
+export function didYouMean(word: string, known: readonly string[]): string {
+  let best = '';
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(word, candidate);
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best === '' ? '' : `; did you mean "${best}"?`;
+}
+
+/** Damerau-Levenshtein distance: insertions, deletions, replacements and swaps of neighbours. */
+function editDistance(a: string, b: string): number {
+  const rows = Array.from({ length: a.length + 1 }, (_, i) => {
+    const row = new Array<number>(b.length + 1).fill(0);
+    row[0] = i;
+    return row;
+  });
+  for (let j = 0; j <= b.length; j++) rows[0]![j] = j;
+  for (let i = 1; i <= a.length; i++) {
+    for (let j = 1; j <= b.length; j++) {
+      const replace = rows[i - 1]![j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      let distance = Math.min(rows[i - 1]![j]! + 1, rows[i]![j - 1]! + 1, replace);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        distance = Math.min(distance, rows[i - 2]![j - 2]! + 1);
+      }
+      rows[i]![j] = distance;
+    }
+  }
+  return rows[a.length]![b.length]!;
+}
