@@ -1,0 +1,43 @@
+/** Which examples of a task make up each mini-batch. */
+import { DataError } from '../errors.ts';
+import type { Random } from './random.ts';
+
+/**
+ * `cycle`: shuffle, walk through, reshuffle, so that a batch may straddle two passes; `replacement`: every
+ * batch is an independent draw without repetition inside it (§6.3).
+ */
+export type Sampling = 'cycle' | 'replacement';
+
+export interface MiniBatchOptions {
+  /** How many examples there are. */
+  readonly examples: number;
+  /** Examples in a batch. */
+  readonly batch: number;
+  readonly batches: number;
+  /** @default 'cycle' */
+  readonly sampling?: Sampling;
+}
+
+/**
+ * Indices of the examples of each batch, int32 [batches, batch].
+ * @throws {DataError} when a batch is larger than the number of examples
+ */
+export function miniBatches(random: Random, options: MiniBatchOptions): Int32Array {
+  const { examples, batch, batches, sampling = 'cycle' } = options;
+  if (batch > examples) {
+    throw new DataError(
+      `a mini-batch of ${batch} needs as many examples, the task has ${examples}: lower the batch`,
+    );
+  }
+  const indices = new Int32Array(batches * batch);
+  if (sampling === 'replacement') {
+    for (let i = 0; i < batches; i++) indices.set(random.choose(examples, batch), i * batch);
+    return indices;
+  }
+  const order = Int32Array.from({ length: examples }, (_, i) => i);
+  for (let filled = 0; filled < indices.length; filled += examples) {
+    random.shuffle(order);
+    indices.set(order.subarray(0, indices.length - filled), filled);
+  }
+  return indices;
+}

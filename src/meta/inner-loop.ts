@@ -1,0 +1,191 @@
+/**
+ * The inner loop U_τ^k as a traced program: k steps of an optimizer on mini-batches of one task, from
+ * which each algorithm takes its direction. Long loops are cut into chunks that hand their values on.
+ */
+import { add } from '../graph/elementwise.ts';
+import { valueAndGrad } from '../graph/grad.ts';
+import { gather } from '../graph/linear.ts';
+import { take } from '../graph/shaping.ts';
+import type { Tensor } from '../graph/tensor.ts';
+import { type Graph, trace } from '../graph/trace.ts';
+import { int32, type TensorType, type TypedArray } from '../graph/type.ts';
+import type { Loss } from '../nn/losses.ts';
+import type { Model } from '../nn/model.ts';
+import type { Optimizer } from '../optim/optimizer.ts';
+import type { Executable, Runtime, Stage } from '../runtime/runtime.ts';
+
+/** What is learned: a model, what it is judged by, and how it adapts. */
+export interface Learner {
+  readonly model: Model;
+  readonly loss: Loss;
+  /** Type of one target: int32 [] for a class, float32 [outputs] for values. */
+  readonly target: TensorType;
+  readonly optimizer: Optimizer;
+  /** Of parameters and inputs; float64 is for checking gradients. @default 'float32' */
+  readonly dtype?: 'float32' | 'float64';
+}
+
+/** Where the inner loop stands, as traced values. */
+export interface Point {
+  /** φ_i, [P]. */
+  readonly parameters: Tensor;
+  readonly state: Readonly<Record<string, Tensor>>;
+  /** Sum of the losses of the steps so far. */
+  readonly lossTotal: Tensor;
+}
+
+export interface Batch {
+  readonly inputs: Tensor;
+  readonly targets: Tensor;
+}
+
+/** One task as an algorithm sees it while it is traced. */
+export interface TracedTask {
+  /** φ, [P]: where the inner loop began. */
+  readonly initial: Tensor;
+  /** φ_i at the beginning of this chunk; φ in the first. */
+  readonly start: Point;
+  readonly batches: readonly Batch[];
+  readonly learningRate: number;
+  /** L_τ,batch at some parameters. */
+  loss(parameters: Tensor, batch: Batch): Tensor;
+  /** One inner step on a batch, with the gradient taken at `at`. @default at the point itself */
+  step(point: Point, batch: Batch, at?: Tensor): Point;
+}
+
+/** The traced part of a meta-learning algorithm: what one task contributes to the outer step. */
+export interface Algorithm {
+  readonly name: string;
+  /** False when all steps must be in one program, as for gradients through the loop. */
+  readonly chunks: boolean;
+  /** The end of the inner loop, and the direction [P] in which the task pulls φ. */
+  direction(task: TracedTask): Point & { readonly direction: Tensor };
+}
+
+/** Steps with one batch size. */
+export interface Segment {
+  readonly steps: number;
+  readonly batch: number;
+}
+
+/** Unrolled steps in one program: beyond this, compiling costs more than calling saves. */
+const stepsPerProgram = 10;
+
+/** Prefix of the optimizer's state among the names of a program's inputs and outputs. */
+const statePrefix = 'state.';
+
+export function prefixState<T>(state: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(state).map(([name, value]) => [statePrefix + name, value]));
+}
+
+export function unprefixState<T>(values: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(
+    Object.entries(values).flatMap(([name, value]) =>
+      name.startsWith(statePrefix) ? [[name.slice(statePrefix.length), value]] : [],
+    ),
+  );
+}
+
+/** The graph of some steps on a task of `examples` examples. `batches0`, `batches1`, … are index tables. */
+export function traceSteps(
+  learner: Learner,
+  algorithm: Algorithm,
+  examples: number,
+  segments: readonly Segment[],
+): Graph {
+  const { model, loss, target, optimizer, dtype = 'float32' } = learner;
+  const vector: TensorType = { dtype, shape: [model.layout.size] };
+  const tables = segments.map(({ steps, batch }, i) => [`batches${i}`, int32(steps, batch)] as const);
+  const types: Record<string, TensorType> = {
+    initial: vector,
+    parameters: vector,
+    ...prefixState(optimizer.state(vector)),
+    lossTotal: { dtype, shape: [] },
+    inputs: { dtype, shape: [examples, ...model.inputShape] },
+    targets: { dtype: target.dtype, shape: [examples, ...target.shape] },
+    ...Object.fromEntries(tables),
+  };
+  return trace(types, (values) => {
+    const batches = tables.flatMap(([name]) => {
+      const table = values[name]!;
+      return Array.from({ length: table.shape[0]! }, (_, step) => {
+        const indices = take(table, step);
+        return { inputs: gather(values.inputs!, indices), targets: gather(values.targets!, indices) };
+      });
+    });
+    const lossOf = (parameters: Tensor, batch: Batch) =>
+      loss(model.apply(parameters, batch.inputs), batch.targets);
+    const end = algorithm.direction({
+      initial: values.initial!,
+      start: { parameters: values.parameters!, state: unprefixState(values), lossTotal: values.lossTotal! },
+      batches,
+      learningRate: optimizer.learningRate,
+      loss: lossOf,
+      step({ parameters, state, lossTotal }, batch, at = parameters) {
+        const { value, gradient } = valueAndGrad((point: Tensor) => lossOf(point, batch))(at);
+        return { ...optimizer.update(parameters, gradient, state), lossTotal: add(lossTotal, value) };
+      },
+    });
+    const { parameters, state, lossTotal, direction } = end;
+    return { parameters, ...prefixState(state), lossTotal, direction };
+  });
+}
+
+interface Chunk {
+  readonly executable: Executable;
+  readonly segments: readonly Segment[];
+}
+
+/** A compiled inner loop: one or more programs that run one after another. */
+export class InnerLoop {
+  readonly steps: number;
+  readonly #chunks: readonly Chunk[];
+
+  private constructor(chunks: readonly Chunk[]) {
+    this.#chunks = chunks;
+    this.steps = chunks.flatMap(({ segments }) => segments).reduce((total, { steps }) => total + steps, 0);
+  }
+
+  /** Compiles the steps of `segments` on tasks of `examples` examples. */
+  static async compile(
+    runtime: Runtime,
+    learner: Learner,
+    algorithm: Algorithm,
+    examples: number,
+    segments: readonly Segment[],
+  ): Promise<InnerLoop> {
+    const cut = algorithm.chunks ? segments.flatMap(chunksOf) : [segments];
+    const chunks = cut.map(async (part) => ({
+      segments: part,
+      executable: await runtime.compile(traceSteps(learner, algorithm, examples, part)),
+    }));
+    return new InnerLoop(await Promise.all(chunks));
+  }
+
+  /**
+   * The stages of one task. `batches` holds the mini-batch indices of all steps, one after another.
+   */
+  stages(task: InnerTask): Stage[] {
+    let offset = 0;
+    return this.#chunks.map(({ executable, segments }, i) => {
+      const tables: Record<string, Int32Array> = {};
+      segments.forEach(({ steps, batch }, s) => {
+        tables[`batches${s}`] = task.batches.subarray(offset, offset + steps * batch);
+        offset += steps * batch;
+      });
+      return { executable, inputs: i === 0 ? { ...task.start, ...tables } : tables };
+    });
+  }
+}
+
+/** What one run of the inner loop is fed with. */
+export interface InnerTask {
+  readonly start: Readonly<Record<string, TypedArray>>;
+  readonly batches: Int32Array;
+}
+
+function chunksOf({ steps, batch }: Segment): Segment[][] {
+  const count = Math.ceil(steps / stepsPerProgram);
+  const even = Math.ceil(steps / count); // equal chunks share one program; only the last may be shorter
+  return Array.from({ length: count }, (_, i) => [{ steps: Math.min(even, steps - i * even), batch }]);
+}

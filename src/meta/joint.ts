@@ -1,0 +1,16 @@
+/** Joint training (§3): the loss expected over all tasks, minimized with no thought of adaptation. */
+import { sub } from '../graph/elementwise.ts';
+import type { Algorithm } from './inner-loop.ts';
+
+/**
+ * Reptile's inner loop with every gradient taken at φ: with SGD the direction is −α·Σᵢ∇L_i(φ), the k·AvgGrad
+ * of §5 without its AvgGradInner. With one inner step it is Reptile with k = 1, as the paper defines it.
+ */
+export const joint: Algorithm = {
+  name: 'joint',
+  chunks: true,
+  direction({ initial, start, batches, step }) {
+    const moved = batches.reduce((point, batch) => step(point, batch, initial), start);
+    return { ...moved, direction: sub(moved.parameters, initial) };
+  },
+};

@@ -1,0 +1,17 @@
+/** Networks: layers, models, losses, initializers. */
+export * as layers from './layers.ts';
+export { type Loss, type LossReduction, logSoftmax, softmaxCrossEntropy, squaredError } from './losses.ts';
+export { defineModel, type Layer, type Model, type ModelDefinition, sequential } from './model.ts';
+export { type ConvNetOptions, type MlpOptions, miniImagenetNet, mlp, omniglotNet } from './networks.ts';
+export {
+  flatten,
+  glorotUniform,
+  type Initializer,
+  type Layout,
+  type Leaf,
+  ones,
+  type Parameter,
+  type UniformSource,
+  unflatten,
+  zeros,
+} from './parameters.ts';

@@ -1,0 +1,203 @@
+/**
+ * ONNX models as bytes: the few messages of the ONNX protobuf format that a compiled program needs.
+ * Field numbers are those of onnx.proto (IR version 8, operator set 18).
+ */
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import type { DType, Shape, TensorType, TypedArray } from '../graph/type.ts';
+
+/** Attribute values ONNX nodes take here. Numbers are integers. */
+export type OnnxAttributes = Readonly<Record<string, number | string | readonly number[]>>;
+
+interface OnnxNode {
+  type: string;
+  inputs: readonly string[];
+  output: string;
+  attributes: OnnxAttributes;
+  domain: string;
+}
+
+type InitializerData = TypedArray | BigInt64Array;
+
+interface Initializer {
+  name: string;
+  elementType: number;
+  shape: Shape;
+  data: InitializerData;
+}
+
+const elementTypes: Readonly<Record<DType, number>> = { float32: 1, int32: 6, bool: 9, float64: 11 };
+const int64 = 7;
+const irVersion = 8;
+const operatorSet = 18;
+
+/** Operators of ONNX Runtime itself, beyond the standard. */
+export const microsoft = 'com.microsoft';
+
+/** What a program's output is called in the model, where it may not share its name with an input. */
+export const outputName = (name: string): string => `output ${name}`;
+
+/**
+ * Collects nodes and constants and writes the model. Nodes with the same type, inputs and attributes are
+ * made once, so that operators which share a part (such as the patches of a convolution) share its cost.
+ */
+export class ModelBuilder {
+  readonly #nodes: OnnxNode[] = [];
+  readonly #initializers: Initializer[] = [];
+  readonly #known = new Map<string, string>();
+  readonly #inputs: { name: string; type: TensorType }[] = [];
+  readonly #renamed = new Map<string, string>();
+  readonly #outputs: { name: string; type: TensorType }[] = [];
+  #names = 0;
+
+  /** Declares a model input. */
+  input(name: string, type: TensorType): string {
+    this.#inputs.push({ name, type });
+    return name;
+  }
+
+  /**
+   * Declares that `value` is the model output `outputName(name)`. The node that makes it is renamed; only
+   * an input, a constant or a value that is an output already has to be copied.
+   */
+  output(name: string, type: TensorType, value: string): void {
+    const made = this.#nodes.some((node) => node.output === value);
+    if (made && !this.#renamed.has(value)) {
+      this.#renamed.set(value, outputName(name));
+    } else {
+      const output = outputName(name);
+      this.#nodes.push({ type: 'Identity', inputs: [value], output, attributes: {}, domain: '' });
+    }
+    this.#outputs.push({ name: outputName(name), type });
+  }
+
+  /** The output of an operator, new or already there. */
+  op(type: string, inputs: readonly string[], attributes: OnnxAttributes = {}, domain = ''): string {
+    const key = `${type}(${inputs.join()})${JSON.stringify(attributes)}`;
+    return this.#once(key, (output) => this.#nodes.push({ type, inputs, output, attributes, domain }));
+  }
+
+  /** A constant tensor. */
+  constant(type: TensorType, data: TypedArray): string {
+    return this.#initializer(elementTypes[type.dtype], type.shape, data);
+  }
+
+  /** A constant vector of int64, as shapes and axes are given. */
+  integers(values: readonly number[]): string {
+    return this.#initializer(int64, [values.length], BigInt64Array.from(values, BigInt));
+  }
+
+  /** The ONNX number of a dtype, for Cast. */
+  elementType(dtype: DType): number {
+    return elementTypes[dtype];
+  }
+
+  /** The model, serialized. */
+  finish(): Uint8Array {
+    const graph = new BinaryWriter();
+    const rename = (name: string) => this.#renamed.get(name) ?? name;
+    for (const node of this.#nodes) {
+      const named = { ...node, inputs: node.inputs.map(rename), output: rename(node.output) };
+      writeMessage(graph, 1, (writer) => writeNode(writer, named));
+    }
+    graph.tag(2, WireType.LengthDelimited).string('anole');
+    for (const initializer of this.#initializers) {
+      writeMessage(graph, 5, (writer) => writeInitializer(writer, initializer));
+    }
+    for (const { name, type } of this.#inputs)
+      writeMessage(graph, 11, (writer) => writeType(writer, name, type));
+    for (const { name, type } of this.#outputs)
+      writeMessage(graph, 12, (writer) => writeType(writer, name, type));
+
+    const model = new BinaryWriter();
+    model.tag(1, WireType.Varint).int64(irVersion);
+    model.tag(2, WireType.LengthDelimited).string('anole');
+    model.tag(7, WireType.LengthDelimited).bytes(graph.finish());
+    for (const [domain, version] of [
+      ['', operatorSet],
+      [microsoft, 1],
+    ] as const) {
+      writeMessage(model, 8, (writer) => {
+        writer.tag(1, WireType.LengthDelimited).string(domain);
+        writer.tag(2, WireType.Varint).int64(version);
+      });
+    }
+    return model.finish();
+  }
+
+  #once(key: string, make: (name: string) => void): string {
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const name = `t${this.#names++}`;
+    this.#known.set(key, name);
+    make(name);
+    return name;
+  }
+
+  #initializer(elementType: number, shape: Shape, data: InitializerData): string {
+    const add = (name: string) => this.#initializers.push({ name, elementType, shape, data });
+    if (data.length > 1024) {
+      const name = `t${this.#names++}`;
+      add(name);
+      return name;
+    }
+    // Object.is tells −0 from 0, and so must the key.
+    const content = Array.from(data as ArrayLike<number | bigint>, (x) =>
+      Object.is(x, -0) ? '-0' : String(x),
+    );
+    return this.#once(`constant ${elementType} [${shape.join()}] ${content.join()}`, add);
+  }
+}
+
+function writeMessage(writer: BinaryWriter, field: number, write: (writer: BinaryWriter) => void): void {
+  writer.tag(field, WireType.LengthDelimited).fork();
+  write(writer);
+  writer.join();
+}
+
+function writeNode(writer: BinaryWriter, { type, inputs, output, attributes, domain }: OnnxNode): void {
+  for (const name of inputs) writer.tag(1, WireType.LengthDelimited).string(name);
+  writer.tag(2, WireType.LengthDelimited).string(output);
+  writer.tag(4, WireType.LengthDelimited).string(type);
+  for (const [name, value] of Object.entries(attributes)) {
+    writeMessage(writer, 5, () => writeAttribute(writer, name, value));
+  }
+  if (domain !== '') writer.tag(7, WireType.LengthDelimited).string(domain);
+}
+
+function writeAttribute(writer: BinaryWriter, name: string, value: OnnxAttributes[string]): void {
+  writer.tag(1, WireType.LengthDelimited).string(name);
+  if (typeof value === 'number') {
+    writer.tag(3, WireType.Varint).int64(value);
+    writer.tag(20, WireType.Varint).int32(2); // INT
+  } else if (typeof value === 'string') {
+    writer.tag(4, WireType.LengthDelimited).string(value);
+    writer.tag(20, WireType.Varint).int32(3); // STRING
+  } else {
+    for (const item of value) writer.tag(8, WireType.Varint).int64(item);
+    writer.tag(20, WireType.Varint).int32(7); // INTS
+  }
+}
+
+function writeInitializer(writer: BinaryWriter, { name, elementType, shape, data }: Initializer): void {
+  for (const length of shape) writer.tag(1, WireType.Varint).int64(length);
+  writer.tag(2, WireType.Varint).int32(elementType);
+  writer.tag(8, WireType.LengthDelimited).string(name);
+  // raw_data is little-endian, as are the typed arrays of every platform that runs this.
+  writer
+    .tag(9, WireType.LengthDelimited)
+    .bytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+}
+
+function writeType(writer: BinaryWriter, name: string, type: TensorType): void {
+  writer.tag(1, WireType.LengthDelimited).string(name);
+  writeMessage(writer, 2, () => {
+    writeMessage(writer, 1, () => {
+      writer.tag(1, WireType.Varint).int32(elementTypes[type.dtype]);
+      writeMessage(writer, 2, () => {
+        for (const length of type.shape) {
+          writeMessage(writer, 1, () => writer.tag(1, WireType.Varint).int64(length));
+        }
+      });
+    });
+  });
+}

@@ -1,0 +1,11 @@
+/** Optimizers and schedules. */
+export {
+  type AdamOptions,
+  adam,
+  composeStates,
+  freshState,
+  type Optimizer,
+  type OptimizerState,
+  sgd,
+} from './optimizer.ts';
+export { linearSchedule, type Schedule } from './schedule.ts';

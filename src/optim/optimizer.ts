@@ -1,0 +1,121 @@
+/** Optimizers on flat parameter vectors, written once as traced arithmetic. */
+import { add, div, mul, sqrt, sub } from '../graph/elementwise.ts';
+import type { Tensor } from '../graph/tensor.ts';
+import { float32, size, type TensorType } from '../graph/type.ts';
+
+/** State vectors by name, as they lie in memory between programs. */
+export type OptimizerState = Readonly<Record<string, Float32Array>>;
+
+export interface Optimizer {
+  readonly learningRate: number;
+  /** Types of the state's vectors, for parameters of type `parameters`. They start as zeros. */
+  state(parameters: TensorType): Readonly<Record<string, TensorType>>;
+  /** One step on traced values: parameters [P] and their gradient [P]. */
+  update(
+    parameters: Tensor,
+    gradient: Tensor,
+    state: Readonly<Record<string, Tensor>>,
+  ): { readonly parameters: Tensor; readonly state: Readonly<Record<string, Tensor>> };
+  /** By what each state vector decays in a step: v ← decay·v + new. */
+  readonly decay: Readonly<Record<string, number>>;
+}
+
+/** θ ← θ − α·g */
+export function sgd({ learningRate }: { learningRate: number }): Optimizer {
+  return {
+    learningRate,
+    decay: {},
+    state: () => ({}),
+    update: (parameters, gradient, state) => ({
+      parameters: sub(parameters, mul(gradient, learningRate)),
+      state,
+    }),
+  };
+}
+
+export interface AdamOptions {
+  learningRate: number;
+  /** Decay of the first moments; 0, as the paper's inner loop has it, leaves them out. @default 0.9 */
+  beta1?: number;
+  /** Decay of the second moments. @default 0.999 */
+  beta2?: number;
+  /** ε̂, in TensorFlow's place: beside √v before its bias is corrected. @default 1e-8 */
+  epsilon?: number;
+}
+
+/**
+ * Adam in TensorFlow's form: θ ← θ − α·√(1−β₂ᵗ)/(1−β₁ᵗ) · m/(√v + ε̂). In place of the step count t the
+ * state carries 1−βᵗ, the sum of the weights in each moving average: it follows the recursion of the
+ * average itself and loses no digits in float32.
+ */
+export function adam(options: AdamOptions): Optimizer {
+  const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
+  const average = (old: Tensor, next: Tensor, beta: number) => add(mul(old, beta), mul(next, 1 - beta));
+  const totalWeight = (old: Tensor, beta: number) => add(mul(old, beta), 1 - beta);
+  const first = { firstMoments: beta1, firstMomentsWeight: beta1 };
+  const second = { secondMoments: beta2, secondMomentsWeight: beta2 };
+  const decay: Record<string, number> = beta1 === 0 ? second : { ...first, ...second };
+  return {
+    learningRate,
+    decay,
+    state: (parameters) =>
+      Object.fromEntries(
+        Object.keys(decay).map((name) => [
+          name,
+          { ...parameters, shape: name.endsWith('Weight') ? [] : parameters.shape },
+        ]),
+      ),
+    update(parameters, gradient, state) {
+      const v = average(state.secondMoments!, mul(gradient, gradient), beta2);
+      const vWeight = totalWeight(state.secondMomentsWeight!, beta2);
+      const secondState = { secondMoments: v, secondMomentsWeight: vWeight };
+      const scale = mul(sqrt(vWeight), learningRate);
+      const denominator = add(sqrt(v), epsilon);
+      if (beta1 === 0) {
+        const step = div(mul(gradient, scale), denominator);
+        return { parameters: sub(parameters, step), state: secondState };
+      }
+      const m = average(state.firstMoments!, gradient, beta1);
+      const mWeight = totalWeight(state.firstMomentsWeight!, beta1);
+      const step = div(mul(m, div(scale, mWeight)), denominator);
+      return {
+        parameters: sub(parameters, step),
+        state: { firstMoments: m, firstMomentsWeight: mWeight, ...secondState },
+      };
+    },
+  };
+}
+
+/** A state of zeros for `parameters` parameters: no step taken. */
+export function freshState(optimizer: Optimizer, parameters: number): OptimizerState {
+  return Object.fromEntries(
+    Object.entries(optimizer.state(float32(parameters))).map(([name, { shape }]) => [
+      name,
+      new Float32Array(size(shape)),
+    ]),
+  );
+}
+
+/**
+ * Sets `state` to what it is after n tasks of k steps each, as if they had been taken one after another,
+ * from the states `after` that each reached on its own from `state`. A moving average is a linear
+ * recursion, so v ← β^(nk)·v + Σᵢ β^((n−i)k)·(vᵢ − β^k·v) is exact but for the gradients themselves, which
+ * saw the moments of the start of the meta-batch.
+ */
+export function composeStates(
+  optimizer: Optimizer,
+  state: OptimizerState,
+  after: readonly OptimizerState[],
+  steps: number,
+): void {
+  for (const [name, vector] of Object.entries(state)) {
+    const decay = optimizer.decay[name]! ** steps;
+    const reached = after.map((other) => other[name]!);
+    for (let i = 0; i < vector.length; i++) {
+      const before = decay * vector[i]!;
+      let value = vector[i]!;
+      for (const other of reached) value = decay * value + (other[i]! - before);
+      vector[i] = value;
+    }
+  }
+}

@@ -1,0 +1,47 @@
+/** Runtimes for Node: in this thread, or a pool of worker threads. */
+import * as ort from 'onnxruntime-node';
+import { OptionError } from '../errors.ts';
+import { LocalRuntime } from './local.ts';
+import { PoolRuntime } from './pool.ts';
+import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
+
+export interface NodeRuntimeOptions extends RuntimeOptions {
+  /**
+   * Worker threads, each running whole tasks on its own; 1 runs in the calling thread. The results are
+   * the same bits for any number. @default 1
+   */
+  workers?: number;
+}
+
+/**
+ * A runtime over onnxruntime-node.
+ * @throws {OptionError} when the provider is not in this build of ONNX Runtime
+ */
+export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
+  const { provider = 'cpu', threads = 1, workers = 1 } = options;
+  requireProvider(provider);
+  if (!Number.isInteger(workers) || workers < 1) {
+    throw new OptionError(`workers: expected a whole number from 1 on, got ${workers}`);
+  }
+  if (workers > 1 && provider !== 'cpu') {
+    throw new OptionError(`workers: the device "${provider}" is one for all, got ${workers} workers: use 1`);
+  }
+  const load = { provider, executionProvider: provider, threads };
+  return workers === 1 ? new LocalRuntime(ort, load) : PoolRuntime.start({ ...load, workers });
+}
+
+/** Providers of this build that need nothing installed beside it. */
+export function availableProviders(): Provider[] {
+  const known: readonly Provider[] = ['cpu', 'webgpu'];
+  const bundled = ort.listSupportedBackends().filter((backend) => backend.bundled);
+  return known.filter((provider) => bundled.some(({ name }) => name === provider));
+}
+
+function requireProvider(provider: Provider): void {
+  const available = availableProviders();
+  if (!available.includes(provider)) {
+    throw new OptionError(
+      `device: "${provider}" is not in this build of ONNX Runtime, which has ${available.join(', ')}`,
+    );
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Programs: a graph lowered to bytes, with what another thread needs to load and run it. Written over
+ * the interface that onnxruntime-node and onnxruntime-web share.
+ */
+import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'onnxruntime-common';
+import { DataError } from '../errors.ts';
+import { simplify } from '../graph/simplify.ts';
+import { type Graph, mapRecord } from '../graph/trace.ts';
+import { formatType, size, type TensorType } from '../graph/type.ts';
+import { lower } from '../onnx/lower.ts';
+import { outputName } from '../onnx/model.ts';
+import type { Arrays, Provider } from './runtime.ts';
+
+/** The part of the ONNX Runtime packages that is used. */
+export interface OnnxRuntime {
+  readonly InferenceSession: {
+    create(model: Uint8Array, options: InferenceSession.SessionOptions): Promise<InferenceSession>;
+  };
+  readonly Tensor: TensorConstructor;
+}
+
+/** A lowered graph. Plain data: it can be sent to a worker. */
+export interface Program {
+  readonly model: Uint8Array;
+  readonly inputs: Readonly<Record<string, TensorType>>;
+  readonly outputs: readonly string[];
+}
+
+export function lowerGraph(graph: Graph, provider: Provider): Program {
+  const inputs = mapRecord(graph.inputs, ({ dtype, shape }) => ({ dtype, shape }));
+  return { model: lower(simplify(graph), { provider }), inputs, outputs: Object.keys(graph.outputs) };
+}
+
+/** How ONNX Runtime loads a program. */
+export interface LoadOptions {
+  readonly provider: Provider;
+  /** What ONNX Runtime calls the provider, which depends on the package. */
+  readonly executionProvider: string;
+  /** Threads inside one operator. */
+  readonly threads: number;
+}
+
+/** A program loaded into one ONNX Runtime session. */
+export class LoadedProgram {
+  readonly #ort: OnnxRuntime;
+  readonly #program: Program;
+  readonly #session: InferenceSession;
+
+  private constructor(ort: OnnxRuntime, program: Program, session: InferenceSession) {
+    this.#ort = ort;
+    this.#program = program;
+    this.#session = session;
+  }
+
+  static async load(ort: OnnxRuntime, program: Program, options: LoadOptions): Promise<LoadedProgram> {
+    const session = await ort.InferenceSession.create(program.model, {
+      executionProviders: [options.executionProvider],
+      intraOpNumThreads: options.threads,
+      interOpNumThreads: 1,
+      graphOptimizationLevel: 'all',
+    });
+    return new LoadedProgram(ort, program, session);
+  }
+
+  /** Runs with the inputs found in `arrays`, which may hold more. */
+  async run(arrays: Arrays): Promise<Arrays> {
+    const feeds: Record<string, OrtTensor> = {};
+    for (const [name, type] of Object.entries(this.#program.inputs)) {
+      const data = arrays[name];
+      if (data?.length !== size(type.shape)) {
+        throw new DataError(
+          `run: input "${name}" is ${formatType(type)}, got ${data === undefined ? 'nothing' : `${data.length} elements`}`,
+        );
+      }
+      const own = data.buffer instanceof ArrayBuffer ? data : data.slice(); // ONNX Runtime takes no shared memory
+      feeds[name] = new this.#ort.Tensor(type.dtype as 'float32', own as Float32Array, type.shape);
+    }
+    const outputs = await this.#session.run(feeds);
+    const values = this.#program.outputs.map((name) => [
+      name,
+      outputs[outputName(name)]!.data as Arrays[string],
+    ]);
+    return Object.fromEntries(values);
+  }
+
+  release(): Promise<void> {
+    return this.#session.release();
+  }
+}
+
+/** Runs loaded stages in order; each finds what it is not given among the values before it. */
+export async function runStages<K extends string>(
+  stages: readonly { readonly program: LoadedProgram; readonly inputs: Arrays }[],
+  fetch: readonly K[],
+): Promise<Arrays<K>> {
+  let known: Arrays = {};
+  for (const { program, inputs } of stages) {
+    const given = { ...known, ...inputs };
+    known = { ...given, ...(await program.run(given)) };
+  }
+  const absent = fetch.find((name) => known[name] === undefined);
+  if (absent !== undefined) throw new DataError(`run: no stage has an output "${absent}"`);
+  return Object.fromEntries(fetch.map((name) => [name, known[name]])) as Arrays<K>;
+}
+
+export function samePrograms(a: Program, b: Program): boolean {
+  return a.model.length === b.model.length && a.model.every((byte, i) => byte === b.model[i]);
+}

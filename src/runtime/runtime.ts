@@ -1,0 +1,45 @@
+/** What runs compiled programs: the interface every runtime (one thread, many workers, browser) offers. */
+import type { Graph } from '../graph/trace.ts';
+import type { TypedArray } from '../graph/type.ts';
+
+/** Where programs run. */
+export type Provider = 'cpu' | 'webgpu';
+
+/** Named arrays, row-major: what goes into a program and what comes out. */
+export type Arrays<K extends string = string> = Readonly<Record<K, TypedArray>>;
+
+/** A compiled program of static shapes. */
+export interface Executable<In extends string = string, Out extends string = string> {
+  /** @throws {DataError} when an input is absent or of another length */
+  run(inputs: Arrays<In>): Promise<Arrays<Out>>;
+}
+
+/**
+ * One part of a longer computation. Inputs that are not given here are the inputs or outputs of the same
+ * name of earlier stages: so chunks of an inner loop hand their parameters on.
+ */
+export interface Stage {
+  readonly executable: Executable;
+  readonly inputs: Arrays;
+}
+
+export interface Runtime {
+  readonly provider: Provider;
+  /** How many calls of `run` proceed at the same time. */
+  readonly parallelism: number;
+  /** How many programs were compiled so far: constant in a steady loop. */
+  readonly compilations: number;
+  /** Simplifies, lowers and loads a graph. Equal programs are compiled once. */
+  compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>>;
+  /** Runs stages one after another in one place and returns the outputs named by `fetch`. */
+  run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>>;
+  /** Frees all programs. A disposed runtime runs nothing more. */
+  dispose(): Promise<void>;
+}
+
+export interface RuntimeOptions {
+  /** @default 'cpu' */
+  provider?: Provider;
+  /** Threads inside one operator. One is fastest where tasks run in parallel, and exactly repeatable. @default 1 */
+  threads?: number;
+}
