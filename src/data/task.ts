@@ -14,7 +14,7 @@ export interface Examples {
   readonly targets: Int32Array | Float32Array;
 }
 
-/** One task τ. Support and query never share an example. */
+/** One task τ. Support and query share no example, but where a regression task is judged on its whole curve. */
 export interface Task {
   readonly support: Examples;
   readonly query: Examples;

@@ -123,7 +123,7 @@ export function traceSteps(
       loss: lossOf,
       step({ parameters, state, lossTotal }, batch, at = parameters) {
         const { value, gradient } = valueAndGrad((point: Tensor) => lossOf(point, batch))(at);
-        return { ...optimizer.update(parameters, gradient, state), lossTotal: add(lossTotal, value) };
+        return { ...optimizer.update({ parameters, gradient, state }), lossTotal: add(lossTotal, value) };
       },
     });
     const { parameters, state, lossTotal, direction } = end;

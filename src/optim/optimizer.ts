@@ -6,27 +6,32 @@ import { float32, size, type TensorType } from '../graph/type.ts';
 /** State vectors by name, as they lie in memory between programs. */
 export type OptimizerState = Readonly<Record<string, Float32Array>>;
 
+/** What a step is made from: parameters [P], their gradient [P], the state. */
+export interface OptimizerStep {
+  readonly parameters: Tensor;
+  readonly gradient: Tensor;
+  readonly state: Readonly<Record<string, Tensor>>;
+  /** A learning rate known only at run time, as of a schedule. @default the optimizer's own */
+  readonly learningRate?: Tensor;
+}
+
 export interface Optimizer {
   readonly learningRate: number;
   /** Types of the state's vectors, for parameters of type `parameters`. They start as zeros. */
   state(parameters: TensorType): Readonly<Record<string, TensorType>>;
-  /** One step on traced values: parameters [P] and their gradient [P]. */
-  update(
-    parameters: Tensor,
-    gradient: Tensor,
-    state: Readonly<Record<string, Tensor>>,
-  ): { readonly parameters: Tensor; readonly state: Readonly<Record<string, Tensor>> };
+  /** One step on traced values. */
+  update(step: OptimizerStep): Pick<OptimizerStep, 'parameters' | 'state'>;
   /** By what each state vector decays in a step: v ← decay·v + new. */
   readonly decay: Readonly<Record<string, number>>;
 }
 
 /** θ ← θ − α·g */
-export function sgd({ learningRate }: { learningRate: number }): Optimizer {
+export function sgd(options: { learningRate: number }): Optimizer {
   return {
-    learningRate,
+    learningRate: options.learningRate,
     decay: {},
     state: () => ({}),
-    update: (parameters, gradient, state) => ({
+    update: ({ parameters, gradient, state, learningRate = options.learningRate }) => ({
       parameters: sub(parameters, mul(gradient, learningRate)),
       state,
     }),
@@ -49,14 +54,14 @@ export interface AdamOptions {
  * average itself and loses no digits in float32.
  */
 export function adam(options: AdamOptions): Optimizer {
-  const { learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
   const average = (old: Tensor, next: Tensor, beta: number) => add(mul(old, beta), mul(next, 1 - beta));
   const totalWeight = (old: Tensor, beta: number) => add(mul(old, beta), 1 - beta);
   const first = { firstMoments: beta1, firstMomentsWeight: beta1 };
   const second = { secondMoments: beta2, secondMomentsWeight: beta2 };
   const decay: Record<string, number> = beta1 === 0 ? second : { ...first, ...second };
   return {
-    learningRate,
+    learningRate: options.learningRate,
     decay,
     state: (parameters) =>
       Object.fromEntries(
@@ -65,7 +70,7 @@ export function adam(options: AdamOptions): Optimizer {
           { ...parameters, shape: name.endsWith('Weight') ? [] : parameters.shape },
         ]),
       ),
-    update(parameters, gradient, state) {
+    update({ parameters, gradient, state, learningRate = options.learningRate }) {
       const v = average(state.secondMoments!, mul(gradient, gradient), beta2);
       const vWeight = totalWeight(state.secondMomentsWeight!, beta2);
       const secondState = { secondMoments: v, secondMomentsWeight: vWeight };

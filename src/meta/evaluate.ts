@@ -1,0 +1,113 @@
+/** Evaluation on many fresh tasks: how well a few examples and steps do from an initialization. */
+import type { Sampling } from '../data/mini-batches.ts';
+import { Random } from '../data/random.ts';
+import type { Examples } from '../data/task.ts';
+import { OptionError } from '../errors.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+import { Adaptation, type Initialization } from './adapt.ts';
+import { type LearnerOptions, resolveLearner } from './learner.ts';
+
+export interface EvaluateOptions extends LearnerOptions, Initialization {
+  readonly runtime: Runtime;
+  /** How many tasks. */
+  readonly evalTasks: number;
+  /** Support examples of a task: per class, or in all for regression. */
+  readonly shots: number;
+  /** Query examples of a task: per class, or in all for regression. @default 1, as in the paper */
+  readonly queryShots?: number;
+  /** Inner steps; 0 judges the initialization itself. @default 50 */
+  readonly innerSteps?: number;
+  /** Examples in a mini-batch of the inner loop. @default 5 */
+  readonly innerBatch?: number;
+  /** @default 'cycle' */
+  readonly sampling?: Sampling;
+  /** See `AdaptationOptions`. @default false */
+  readonly transductive?: boolean;
+  /** Seed of the tasks and mini-batches. @default 0 */
+  readonly seed?: number;
+  /** Called with the number of tasks done. */
+  readonly onProgress?: (done: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Evaluation {
+  /** Fraction of queries classified right, or the mean squared error of the query's values. */
+  readonly metric: 'accuracy' | 'meanSquaredError';
+  /** Mean over tasks. */
+  readonly mean: number;
+  /** Half-width of its 95% interval over tasks, 1.96·s/√n. */
+  readonly ci95: number;
+  /** The metric of every task, in the order they were drawn. */
+  readonly values: Float64Array;
+}
+
+/**
+ * Adapts to `evalTasks` tasks, each from the same parameters and optimizer state, and judges the queries.
+ * @throws {OptionError} when a mini-batch is larger than the support set
+ */
+export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
+  const { runtime, tasks, evalTasks, shots, queryShots = 1, seed = 0, signal, onProgress } = options;
+  const { innerSteps = 50, innerBatch = 5, sampling, transductive = false } = options;
+  const perShot = tasks.targets === 'classes' ? tasks.outputs : 1;
+  if (innerSteps > 0 && innerBatch > shots * perShot) {
+    throw new OptionError(
+      `evaluation batch: ${innerBatch} is more than the ${shots * perShot} support examples of a task: lower it`,
+    );
+  }
+  const adaptation = await Adaptation.compile({
+    runtime,
+    learner: resolveLearner(options),
+    support: shots * perShot,
+    query: queryShots * perShot,
+    innerSteps,
+    innerBatch: Math.min(innerBatch, shots * perShot),
+    sampling,
+    transductive: transductive || tasks.targets === 'values',
+  });
+  const judge = tasks.targets === 'classes' ? accuracy : meanSquaredError;
+  const random = Random.stream(seed, 'evaluation');
+  const values = new Float64Array(evalTasks);
+  let next = 0;
+  let done = 0;
+  const work = async () => {
+    while (next < evalTasks) {
+      signal?.throwIfAborted();
+      const index = next++;
+      const task = tasks.sample(random, { support: shots, query: queryShots }); // drawn in order of index
+      values[index] = judge(await adaptation.predict(task, options, random), task.query);
+      onProgress?.(++done);
+    }
+  };
+  // Two in flight for each worker, so that none waits for the next task to be drawn.
+  await Promise.all(Array.from({ length: 2 * runtime.parallelism }, work));
+  const metric = tasks.targets === 'classes' ? 'accuracy' : 'meanSquaredError';
+  return { metric, ...interval(values), values };
+}
+
+/** Index of the largest output of each example; outputs [count, classes]. */
+export function predictedClasses(outputs: Float32Array, count: number): Int32Array {
+  const classes = outputs.length / count;
+  return Int32Array.from({ length: count }, (_, i) => {
+    const row = outputs.subarray(i * classes, (i + 1) * classes);
+    return row.indexOf(row.reduce((a, b) => Math.max(a, b)));
+  });
+}
+
+function accuracy(outputs: Float32Array, { targets, count }: Examples): number {
+  return predictedClasses(outputs, count).filter((predicted, i) => predicted === targets[i]).length / count;
+}
+
+export function meanSquaredError(outputs: Float32Array, { targets }: Examples): number {
+  return outputs.reduce((total, y, i) => total + (y - targets[i]!) ** 2, 0) / outputs.length;
+}
+
+/** Mean and half-width of its 95% interval, from the sample's standard deviation. */
+export function interval(values: Float64Array): { mean: number; ci95: number } {
+  const mean = values.reduce((a, b) => a + b, 0) / values.length;
+  const squares = values.reduce((total, value) => total + (value - mean) ** 2, 0);
+  return {
+    mean,
+    ci95:
+      values.length < 2 ? 0 : (1.96 * Math.sqrt(squares / (values.length - 1))) / Math.sqrt(values.length),
+  };
+}

@@ -1,0 +1,273 @@
+/** Meta-training: the outer loop that all algorithms share. */
+import { miniBatches, type Sampling } from '../data/mini-batches.ts';
+import { Random, type RandomState } from '../data/random.ts';
+import type { Examples, Task } from '../data/task.ts';
+import { didYouMean, OptionError, TrainingError } from '../errors.ts';
+import { mapRecord } from '../graph/trace.ts';
+import { composeStates, freshState, type OptimizerState } from '../optim/optimizer.ts';
+import { linearSchedule } from '../optim/schedule.ts';
+import type { Arrays, Runtime } from '../runtime/runtime.ts';
+import { fomaml } from './fomaml.ts';
+import { type Algorithm, InnerLoop, prefixState, type Segment, unprefixState } from './inner-loop.ts';
+import { joint } from './joint.ts';
+import { type LearnerOptions, resolveLearner } from './learner.ts';
+import { maml } from './maml.ts';
+import { compileOuterStep, type OuterOptimizerName, outerOptimizers } from './outer-step.ts';
+import { reptile } from './reptile.ts';
+
+export type AlgorithmName = 'reptile' | 'fomaml' | 'maml' | 'joint';
+
+export const algorithms: Readonly<Record<AlgorithmName, Algorithm>> = { reptile, fomaml, maml, joint };
+
+/**
+ * What the inner optimizer's state is at the start of a task. `carry`: what the tasks so far have left,
+ * composed over a meta-batch as if they had run one after another, while they run in parallel (§4 of the
+ * authors' settings; see `composeStates`). `sequential`: the same, but the tasks really do run one after
+ * another. `reset`: zeros.
+ */
+export type InnerOptimizerState = 'carry' | 'sequential' | 'reset';
+
+export interface MetaTrainOptions extends LearnerOptions {
+  readonly runtime: Runtime;
+  /** @default 'reptile' */
+  readonly algorithm?: AlgorithmName;
+  /** Examples a task is trained on: per class, or in all for regression. Not the shots of an evaluation. */
+  readonly trainShots: number;
+  /** How many of them are kept for the last mini-batch of FOMAML and MAML; 0 shares the tail (§6.3). @default 0 */
+  readonly tailShots?: number;
+  /** k: inner steps of a task, the tail included. */
+  readonly innerSteps: number;
+  /** Examples in a mini-batch. */
+  readonly innerBatch: number;
+  /** @default 'cycle' */
+  readonly sampling?: Sampling;
+  /** @default 'carry' */
+  readonly innerOptimizerState?: InnerOptimizerState;
+  /** n: tasks whose directions an outer step averages. @default 1 */
+  readonly metaBatch?: number;
+  /** N: outer steps. */
+  readonly metaIterations: number;
+  /** ε₀: the outer step at the start: a fraction of the direction for `sgd`, a learning rate for `adam`. */
+  readonly metaStep: number;
+  /** ε it is annealed to, linearly. @default 0 */
+  readonly metaStepFinal?: number;
+  /** `sgd`: φ ← φ + ε·direction, interpolation. `adam`: Adam on −direction/α, the gradient. @default 'sgd' */
+  readonly outerOptimizer?: OuterOptimizerName;
+  /** Seed of the initialization and of all tasks. @default 0 */
+  readonly seed?: number;
+  /** Where to go on from, the state of an earlier run with the same options. @default a fresh start */
+  readonly from?: TrainingState;
+  /** Stops between two meta-iterations by throwing its reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Everything that changes in training: with the options it determines all that follows. */
+export interface TrainingState {
+  /** Meta-iterations done. */
+  iteration: number;
+  /** φ, float32 [P]. */
+  readonly parameters: Float32Array;
+  readonly innerState: OptimizerState;
+  readonly outerState: OptimizerState;
+  random: RandomState;
+}
+
+/** What is told after each meta-iteration. */
+export interface MetaProgress {
+  /** Meta-iterations done, from 1. */
+  readonly iteration: number;
+  /** Mean loss of the inner steps of this meta-iteration. */
+  readonly loss: number;
+  /** The state after it. The same object every time, changed in place: copy what you keep. */
+  readonly state: TrainingState;
+}
+
+/**
+ * Meta-trains and reports after every meta-iteration. The result is the `state` of the last report.
+ *
+ *     for await (const { iteration, loss, state } of metaTrain(options)) { … }
+ *
+ * @throws {OptionError} when options do not fit together
+ * @throws {TrainingError} when a loss or direction is not finite; the state is then that of the last good iteration
+ */
+export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<MetaProgress, void> {
+  const { runtime, tasks, model, innerOptimizer, innerSteps, innerBatch, sampling, signal } = options;
+  const { algorithm = 'reptile', innerOptimizerState = 'carry', metaBatch = 1, metaIterations } = options;
+  const { tailShots = 0, trainShots } = options;
+  const plan = planInnerLoop(options);
+  const learner = resolveLearner(options);
+  const loop = await InnerLoop.compile(runtime, learner, algorithms[algorithm], plan.examples, plan.segments);
+  const outer = await compileOuterStep(runtime, {
+    name: options.outerOptimizer ?? 'sgd',
+    innerLearningRate: innerOptimizer.learningRate,
+    size: model.layout.size,
+  });
+  const metaStep = linearSchedule(options.metaStep, options.metaStepFinal ?? 0);
+  const state = shareState(runtime, options.from ?? initialState(options));
+  const random = Random.fromState(state.random);
+  const stateNames = Object.keys(prefixState(state.innerState));
+  const zeros = freshState(innerOptimizer, model.layout.size);
+
+  const drawTask = () => {
+    const task = tasks.sample(random, { support: trainShots - tailShots, query: tailShots });
+    const body = { examples: task.support.count, batch: innerBatch, batches: plan.bodySteps, sampling };
+    return { examples: joinExamples(task), batches: withTail(miniBatches(random, body), task) };
+  };
+  const runTask = ({ examples, batches }: ReturnType<typeof drawTask>, innerState: OptimizerState) => {
+    const start = {
+      initial: state.parameters,
+      parameters: state.parameters,
+      ...prefixState(innerState),
+      lossTotal: new Float32Array(1),
+      inputs: examples.inputs,
+      targets: examples.targets,
+    };
+    return runtime.run(loop.stages({ start, batches }), ['direction', 'lossTotal', ...stateNames]);
+  };
+  const runMetaBatch = async (batch: readonly ReturnType<typeof drawTask>[]): Promise<Arrays[]> => {
+    const first = innerOptimizerState === 'reset' ? zeros : state.innerState;
+    if (innerOptimizerState !== 'sequential') return Promise.all(batch.map((task) => runTask(task, first)));
+    const results: Arrays[] = [];
+    for (const task of batch) {
+      const last = results.at(-1);
+      results.push(await runTask(task, last === undefined ? first : innerStateOf(last)));
+    }
+    return results;
+  };
+
+  let drawn = Array.from({ length: metaBatch }, drawTask);
+  while (state.iteration < metaIterations) {
+    signal?.throwIfAborted();
+    const afterThis = random.state;
+    const running = runMetaBatch(drawn);
+    drawn = Array.from({ length: metaBatch }, drawTask); // the next tasks, while these are running
+    const results = await running;
+
+    const loss =
+      results.reduce((total, { lossTotal }) => total + lossTotal![0]!, 0) / (metaBatch * innerSteps);
+    const epsilon = metaStep(state.iteration, metaIterations);
+    const directions = results.map(({ direction }) => direction as Float32Array);
+    const stepped = Number.isFinite(loss) && (await outer(state, directions, epsilon));
+    if (!stepped) {
+      throw new TrainingError(
+        `meta-iteration ${state.iteration + 1}: the loss or the outer step is not finite (loss ${loss}): ` +
+          'lower the inner learning rate or the outer step',
+      );
+    }
+    const states = results.map(innerStateOf);
+    if (innerOptimizerState === 'carry')
+      composeStates(innerOptimizer, state.innerState, states, plan.updates);
+    else if (innerOptimizerState === 'sequential') copyState(state.innerState, states.at(-1)!);
+    state.iteration++;
+    state.random = afterThis;
+    yield { iteration: state.iteration, loss, state };
+  }
+}
+
+/** The options of the inner loop, checked and put in the form it is compiled from. */
+function planInnerLoop(options: MetaTrainOptions): {
+  /** Examples of a task, the tail's behind the others. */
+  examples: number;
+  segments: readonly Segment[];
+  /** Steps on mini-batches that are drawn: all but a separate tail. */
+  bodySteps: number;
+  /** Updates of the inner optimizer's state in a task. */
+  updates: number;
+} {
+  const { tasks, trainShots, tailShots = 0, innerSteps, innerBatch, algorithm = 'reptile' } = options;
+  if (!Object.hasOwn(algorithms, algorithm)) {
+    const names = Object.keys(algorithms);
+    throw new OptionError(
+      `algorithm: "${algorithm}" is not one of ${names.join(', ')}${didYouMean(algorithm, names)}`,
+    );
+  }
+  for (const name of ['trainShots', 'innerSteps', 'innerBatch', 'metaIterations', 'metaBatch'] as const) {
+    const value = options[name] ?? 1;
+    if (!Number.isInteger(value) || value < 1) {
+      throw new OptionError(`${name}: expected a whole number from 1 on, got ${value}`);
+    }
+  }
+  const hasTail = algorithm === 'fomaml' || algorithm === 'maml';
+  if (tailShots > 0 && !hasTail) {
+    throw new OptionError(`tailShots: ${algorithm} has no tail: use 0, or fomaml or maml`);
+  }
+  if (!Number.isInteger(tailShots) || tailShots < 0 || tailShots >= trainShots) {
+    throw new OptionError(
+      `tailShots: ${tailShots} of ${trainShots} train shots leaves none to adapt to: use 0 … ${trainShots - 1}`,
+    );
+  }
+  const perShot = tasks.targets === 'classes' ? tasks.outputs : 1;
+  const body = (trainShots - tailShots) * perShot;
+  const bodySteps = tailShots > 0 ? innerSteps - 1 : innerSteps;
+  if (innerBatch > body && bodySteps > 0) {
+    throw new OptionError(
+      `innerBatch: ${innerBatch} is more than the ${body} examples a task is trained on ` +
+        `(${trainShots - tailShots} train shots × ${perShot}): lower the batch or raise the train shots`,
+    );
+  }
+  const tail = { steps: innerSteps - bodySteps, batch: tailShots * perShot };
+  const segments = [{ steps: bodySteps, batch: innerBatch }, tail].filter(({ steps }) => steps > 0);
+  const updates = algorithm === 'maml' ? innerSteps - 1 : innerSteps; // MAML's tail makes no inner step
+  return { examples: trainShots * perShot, segments, bodySteps, updates };
+}
+
+/** Support examples, then query examples. */
+function joinExamples({ support, query }: Task): Pick<Examples, 'inputs' | 'targets'> {
+  if (query.count === 0) return support;
+  const inputs = new Float32Array(support.inputs.length + query.inputs.length);
+  inputs.set(support.inputs);
+  inputs.set(query.inputs, support.inputs.length);
+  const Targets = support.targets.constructor as Float32ArrayConstructor | Int32ArrayConstructor;
+  const targets = new Targets(support.targets.length + query.targets.length);
+  targets.set(support.targets);
+  targets.set(query.targets, support.targets.length);
+  return { inputs, targets };
+}
+
+/** Adds a separate tail, all of the query set, as the last mini-batch. */
+function withTail(batches: Int32Array, { support, query }: Task): Int32Array {
+  const all = new Int32Array(batches.length + query.count);
+  all.set(batches);
+  for (let i = 0; i < query.count; i++) all[batches.length + i] = support.count + i;
+  return all;
+}
+
+function innerStateOf(result: Arrays): OptimizerState {
+  return unprefixState(result) as OptimizerState;
+}
+
+/** The state before the first meta-iteration. */
+export function initialState(
+  options: Pick<MetaTrainOptions, 'model' | 'innerOptimizer' | 'outerOptimizer' | 'seed'>,
+): TrainingState {
+  const { model, innerOptimizer, outerOptimizer = 'sgd', seed = 0 } = options;
+  return {
+    iteration: 0,
+    parameters: model.init(Random.stream(seed, 'initialization')),
+    innerState: freshState(innerOptimizer, model.layout.size),
+    outerState: freshState(outerOptimizers[outerOptimizer], model.layout.size),
+    random: Random.stream(seed, 'training tasks').state,
+  };
+}
+
+/** A copy whose vectors workers read without another copy, where memory can be shared. */
+function shareState(runtime: Runtime, state: TrainingState): TrainingState {
+  const share = (vector: Float32Array) => {
+    const shared = runtime.parallelism > 1 && typeof SharedArrayBuffer === 'function';
+    const copy = shared
+      ? new Float32Array(new SharedArrayBuffer(vector.byteLength))
+      : new Float32Array(vector.length);
+    copy.set(vector);
+    return copy;
+  };
+  return {
+    ...state,
+    parameters: share(state.parameters),
+    innerState: mapRecord(state.innerState, share),
+    outerState: mapRecord(state.outerState, share),
+  };
+}
+
+function copyState(target: OptimizerState, source: OptimizerState): void {
+  for (const [name, vector] of Object.entries(target)) vector.set(source[name]!);
+}
