@@ -5,6 +5,7 @@
  */
 import { ShapeError } from '../errors.ts';
 import { add, div, maximum } from './elementwise.ts';
+import { requireFloat } from './reductions.ts';
 import { pad, reshape, slice } from './shaping.ts';
 import { apply, constant, type Padding2d, type RulesOf, type Tensor } from './tensor.ts';
 import { arrayOf, formatType, isFloat, type Shape, sameShape, size, type TensorType } from './type.ts';
@@ -196,6 +197,12 @@ export interface WindowOptions {
   padding?: 'same' | 'valid';
 }
 
+function requireWhole(where: string, what: string, length: number): void {
+  if (!Number.isInteger(length) || length < 1) {
+    throw new ShapeError(`${where}: expected ${what} of whole pixels from 1 on, got ${length}`);
+  }
+}
+
 function resolvePadding(
   padding: 'same' | 'valid',
   lengths: readonly [number, number],
@@ -217,6 +224,7 @@ function resolvePadding(
  */
 export function conv2d(x: Tensor, w: Tensor, options: WindowOptions = {}): Tensor {
   const { stride = 1, padding = 'same' } = options;
+  requireWhole('conv2d', 'a stride', stride);
   const geometry: Geometry = {
     strides: [stride, stride],
     padding: resolvePadding(
@@ -231,13 +239,38 @@ export function conv2d(x: Tensor, w: Tensor, options: WindowOptions = {}): Tenso
   return reshape(merged, [...x.shape.slice(0, -3), ...merged.shape.slice(1)]);
 }
 
+/**
+ * The patches a convolution sees: images [..., N, H, W, C] → [..., N, H', W', kernel²·C], each patch in the
+ * order of a filter's [kernel, kernel, C]. It is the convolution with the identity as its filter, and is
+ * lowered to the look-up alone.
+ */
+export function patches2d(x: Tensor, kernel: number, options: WindowOptions = {}): Tensor {
+  const channels = x.shape.at(-1)!;
+  const length = kernel * kernel * channels;
+  const identity = arrayOf(x.dtype, length * length);
+  for (let i = 0; i < length; i++) identity[i * length + i] = 1;
+  return conv2d(
+    x,
+    constant({ dtype: x.dtype, shape: [kernel, kernel, channels, length] }, identity),
+    options,
+  );
+}
+
 /** The elements at each place of a pooling window: `window²` tensors of the output's shape. */
 function windowParts(x: Tensor, window: number, options: WindowOptions, fill: number): Tensor[] {
   if (x.rank < 3) throw new ShapeError(`pooling: expected images [...,H,W,C], got ${formatType(x)}`);
+  requireFloat('pooling', x);
   const { stride = window, padding = 'same' } = options;
+  requireWhole('pooling', 'a window', window);
+  requireWhole('pooling', 'a stride', stride);
   const lead = x.rank - 3;
   const [height, width, channels] = x.shape.slice(-3) as [number, number, number];
   const [rows, columns] = resolvePadding(padding, [height, width], [window, window], stride);
+  if (padding === 'valid' && window > Math.min(height, width)) {
+    throw new ShapeError(
+      `pooling: a window of ${window} is larger than the images ${formatType(x)}: use padding "same"`,
+    );
+  }
   const around = (side: 0 | 1) => [...new Array<number>(lead).fill(0), rows[side], columns[side], 0];
   const padded = pad(x, { low: around(0), high: around(1), value: fill });
   const sizes = [

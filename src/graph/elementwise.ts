@@ -19,8 +19,11 @@ import {
 /** A tensor, or a number to be taken as a scalar of the other operand's dtype. */
 export type Operand = Tensor | number;
 
-/** A constant scalar. */
+/** A constant scalar. @throws {ShapeError} when a dtype without fractions is to hold one. */
 export function scalar(value: number, dtype: DType = 'float32'): Tensor {
+  if (!isFloat(dtype) && !Number.isInteger(value)) {
+    throw new ShapeError(`scalar: ${value} is no ${dtype}: cast the other operand to float32`);
+  }
   const data = arrayOf(dtype, 1);
   data[0] = value;
   return constant({ dtype, shape: [] }, data);
@@ -57,6 +60,14 @@ function requireSameDtype(where: string, inputs: readonly TensorType[]): DType {
     );
   }
   return dtype;
+}
+
+function requireNumbers(where: string, inputs: readonly TensorType[]): void {
+  if (inputs.some(({ dtype }) => dtype === 'bool')) {
+    throw new ShapeError(
+      `${where}: expected numbers, got ${inputs.map(formatType).join(' and ')}: cast them first`,
+    );
+  }
 }
 
 /** For each element of `out`, which element of a broadcast `shape` it reads. */
@@ -112,7 +123,10 @@ function binary<K extends Operator>(
   partials: (cotangent: Tensor, a: Tensor, b: Tensor, y: Tensor) => readonly [Tensor, Tensor],
 ): Rules<K> {
   return {
-    infer: (inputs) => ({ dtype: requireSameDtype(name, inputs), shape: broadcast(name, inputs) }),
+    infer(inputs) {
+      requireNumbers(name, inputs);
+      return { dtype: requireSameDtype(name, inputs), shape: broadcast(name, inputs) };
+    },
     gradient(node, cotangent) {
       const [a, b] = node.inputs as [Tensor, Tensor];
       const [da, db] = partials(cotangent, a, b, node);
@@ -126,12 +140,13 @@ function binary<K extends Operator>(
 function predicate<K extends Operator>(
   name: K,
   compute: (a: number, b: number) => boolean,
-  logical = false,
+  operands: 'any' | 'numbers' | 'bools' = 'numbers',
 ): Rules<K> {
   return {
     infer(inputs) {
+      if (operands === 'numbers') requireNumbers(name, inputs);
       const dtype = requireSameDtype(name, inputs);
-      if (logical && dtype !== 'bool') {
+      if (operands === 'bools' && dtype !== 'bool') {
         throw new ShapeError(`${name}: expected bools, got ${inputs.map(formatType).join(' and ')}`);
       }
       return { dtype: 'bool', shape: broadcast(name, inputs) };
@@ -214,14 +229,14 @@ export const elementwise: RulesOf<Elementwise> = {
     evaluate: ([x], { exponent }, out) => evaluateWith((element) => element! ** exponent)([x!], {}, out),
   },
 
-  equal: predicate('equal', (a, b) => a === b),
+  equal: predicate('equal', (a, b) => a === b, 'any'),
   less: predicate('less', (a, b) => a < b),
   greater: predicate('greater', (a, b) => a > b),
   lessEqual: predicate('lessEqual', (a, b) => a <= b),
   greaterEqual: predicate('greaterEqual', (a, b) => a >= b),
-  and: predicate('and', (a, b) => a === 1 && b === 1, true),
-  or: predicate('or', (a, b) => a === 1 || b === 1, true),
-  not: predicate('not', (a) => a === 0, true),
+  and: predicate('and', (a, b) => a === 1 && b === 1, 'bools'),
+  or: predicate('or', (a, b) => a === 1 || b === 1, 'bools'),
+  not: predicate('not', (a) => a === 0, 'bools'),
 
   select: {
     infer(inputs) {

@@ -23,7 +23,7 @@ export function evaluate<In extends string, Out extends string>(
       const data = inputs[node.attributes.name as In] as TypedArray | undefined;
       if (data?.length !== node.size) {
         throw new DataError(
-          `evaluate: input ${node.attributes.name} is ${formatType(node)}, got ${data?.length} elements`,
+          `evaluate: input "${node.attributes.name}" is ${formatType(node)}, got ${data === undefined ? 'nothing' : `${data.length} elements`}`,
         );
       }
       values.set(node, { dtype: node.dtype, shape: node.shape, data });

@@ -5,6 +5,7 @@
 import { ShapeError } from '../errors.ts';
 import { add, identity, scalar } from './elementwise.ts';
 import { isOperation, rulesOf } from './operators.ts';
+import { requireFloat } from './reductions.ts';
 import { broadcastTo, concat } from './shaping.ts';
 import { isKind, type Tensor } from './tensor.ts';
 import { mapRecord, nodesOf } from './trace.ts';
@@ -53,6 +54,7 @@ export function gradients(output: Tensor, variables: readonly Tensor[]): Tensor[
       `grad: expected a function with a float scalar as its value, got ${formatType(output)}: sum it`,
     );
   }
+  for (const variable of variables) requireFloat('grad', variable);
   const nodes = nodesOf([output]);
   const active = new Set<Tensor>(variables); // nodes that depend on a variable
   for (const node of nodes) {

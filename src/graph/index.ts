@@ -1,5 +1,5 @@
 /** Symbolic tensors: operators, tracing, gradients, simplification, printing. */
-export { averagePool2d, conv2d, maxPool2d, type WindowOptions } from './convolution.ts';
+export { averagePool2d, conv2d, maxPool2d, patches2d, type WindowOptions } from './convolution.ts';
 export {
   abs,
   add,

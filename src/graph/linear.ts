@@ -1,6 +1,6 @@
 /** Matrix product and table look-up, each with its adjoint. */
 import { ShapeError } from '../errors.ts';
-import { sumTo } from './reductions.ts';
+import { requireFloat, sumTo } from './reductions.ts';
 import { apply, type RulesOf, type Tensor } from './tensor.ts';
 import { broadcastShapes, formatType, isFloat, normalizeAxis, size, type TensorType } from './type.ts';
 
@@ -112,7 +112,8 @@ export const linear: RulesOf<'matmul' | 'gather' | 'scatterAdd'> = {
     infer([updates, indices], { axis, length }) {
       requireIndices('scatterAdd', indices!);
       const window = updates!.shape.slice(axis, axis + indices!.shape.length);
-      if (!isFloat(updates!.dtype) || window.join() !== indices!.shape.join()) {
+      requireFloat('scatterAdd', updates!);
+      if (window.join() !== indices!.shape.join()) {
         throw new ShapeError(
           `scatterAdd: axes from ${axis} on must match the indices, got ${formatType(updates!)} and ${formatType(indices!)}`,
         );
@@ -156,13 +157,14 @@ export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
 
 /**
  * The adjoint of `gather`: a tensor of zeros, `length` long at `axis`, to which the entries of `updates`
- * are added where `indices` says.
+ * are added where `indices` says. The axes of `indices` stand in `updates` from `axis` on. @default axis 0
  */
 export function scatterAdd(
   updates: Tensor,
   indices: Tensor,
   options: { axis?: number; length: number },
 ): Tensor {
-  const { axis = 0, length } = options;
+  const { length } = options;
+  const axis = normalizeAxis('scatterAdd', options.axis ?? 0, updates.rank - indices.rank + 1);
   return apply('scatterAdd', linear.scatterAdd, [updates, indices], { axis, length });
 }

@@ -28,7 +28,7 @@ export function printGraph(graph: Graph): string {
   }
   const inputs = Object.entries(graph.inputs).map(([name, node]) => `${name}: ${formatType(node)}`);
   lines.push(`(${inputs.join(', ')})`);
-  const width = Math.min(60, Math.max(0, ...rows.map(([left]) => left.length)));
+  const width = rows.reduce((most, [left]) => Math.max(most, Math.min(left.length, 60)), 0);
   for (const [left, right] of rows) lines.push(`  ${left.padEnd(width)}  ${right}`);
   const outputs = Object.entries(graph.outputs).map(([name, node]) => `${name}: ${names.get(node)!}`);
   lines.push(`return ${outputs.join(', ')}`);

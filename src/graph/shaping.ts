@@ -10,6 +10,7 @@ import {
   sameShape,
   size,
   strides,
+  type TensorType,
   type Value,
 } from './type.ts';
 
@@ -34,6 +35,20 @@ function forEachInWindow(
       j += (starts[axis]! + place * steps[axis]!) * wholeStrides[axis]!;
     }
     visit(i, j);
+  }
+}
+
+function requireEveryAxis(
+  where: string,
+  x: TensorType,
+  lists: Readonly<Record<string, readonly number[]>>,
+): void {
+  for (const [name, { length }] of Object.entries(lists)) {
+    if (length !== x.shape.length) {
+      throw new ShapeError(
+        `${where}: ${name} needs a number for each of the ${x.shape.length} axes of ${formatType(x)}, got ${length}`,
+      );
+    }
   }
 }
 
@@ -102,9 +117,11 @@ export const shaping: RulesOf<'reshape' | 'broadcastTo' | 'transpose' | 'slice' 
   },
   slice: {
     infer([x], { starts, sizes, steps }) {
+      requireEveryAxis('slice', x!, { starts, sizes, steps });
       x!.shape.forEach((length, axis) => {
         const last = starts[axis]! + (sizes[axis]! - 1) * steps[axis]!;
-        if (starts[axis]! < 0 || sizes[axis]! < 1 || steps[axis]! < 1 || last >= length) {
+        const whole = [starts, sizes, steps].every((list) => Number.isInteger(list[axis]));
+        if (!whole || starts[axis]! < 0 || sizes[axis]! < 1 || steps[axis]! < 1 || last >= length) {
           throw new ShapeError(
             `slice: axis ${axis} of ${formatType(x!)} has no ${sizes[axis]} elements from ${starts[axis]} in steps of ${steps[axis]}`,
           );
@@ -127,6 +144,7 @@ export const shaping: RulesOf<'reshape' | 'broadcastTo' | 'transpose' | 'slice' 
   },
   pad: {
     infer([x], { low, high, interior }) {
+      requireEveryAxis('pad', x!, { low, high, interior });
       const shape = x!.shape.map((length, axis) => {
         if (low[axis]! < 0 || high[axis]! < 0 || interior[axis]! < 0) {
           throw new ShapeError(
@@ -203,7 +221,13 @@ export const shaping: RulesOf<'reshape' | 'broadcastTo' | 'transpose' | 'slice' 
 /** The same elements, row-major, in another shape. One length may be −1: it is worked out. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const known = size(shape.filter((length) => length !== -1));
-  const target = shape.map((length) => (length === -1 ? x.size / known : length));
+  const unknown = x.size / known;
+  if (shape.includes(-1) && (shape.indexOf(-1) !== shape.lastIndexOf(-1) || !Number.isInteger(unknown))) {
+    throw new ShapeError(
+      `reshape: the −1 of [${shape.join(',')}] can not be worked out from the ${x.size} elements of ${formatType(x)}`,
+    );
+  }
+  const target = shape.map((length) => (length === -1 ? unknown : length));
   return sameShape(target, x.shape) ? x : apply('reshape', shaping.reshape, [x], { shape: target });
 }
 
@@ -227,8 +251,8 @@ export function slice(
   sizes: readonly number[],
   steps: readonly number[] = x.shape.map(() => 1),
 ): Tensor {
-  const whole = sameShape(sizes, x.shape) && starts.every((start) => start === 0);
-  return whole ? x : apply('slice', shaping.slice, [x], { starts, sizes, steps });
+  const window = apply('slice', shaping.slice, [x], { starts, sizes, steps });
+  return sameShape(sizes, x.shape) ? x : window; // as many elements as there are: all of them
 }
 
 export interface PadOptions {
@@ -259,15 +283,27 @@ export function concat(parts: readonly Tensor[], axis = 0): Tensor {
 
 /** Joins tensors of one shape along a new `axis`. */
 export function stack(parts: readonly Tensor[], axis = 0): Tensor {
+  const first = parts[0];
+  if (first === undefined) throw new ShapeError('stack: got no tensors: give at least one');
+  if (parts.some((part) => part.dtype !== first.dtype || !sameShape(part.shape, first.shape))) {
+    throw new ShapeError(`stack: parts must be of one type, got ${parts.map(formatType).join(', ')}`);
+  }
+  const place = normalizeAxis('stack', axis, first.rank + 1);
+  const shape = first.shape.toSpliced(place, 0, 1);
   return concat(
-    parts.map((part) => reshape(part, part.shape.toSpliced(axis, 0, 1))),
-    axis,
+    parts.map((part) => reshape(part, shape)),
+    place,
   );
 }
 
 /** Element `index` along `axis`, without that axis. */
 export function take(x: Tensor, index: number, axis = 0): Tensor {
   const place = normalizeAxis('take', axis, x.rank);
+  if (!Number.isInteger(index) || index < 0 || index >= x.shape[place]!) {
+    throw new ShapeError(
+      `take: index ${index} is outside axis ${axis} of ${formatType(x)}: use 0 … ${x.shape[place]! - 1}`,
+    );
+  }
   const starts = x.shape.map((_, other) => (other === place ? index : 0));
   const sizes = x.shape.toSpliced(place, 1, 1);
   return reshape(slice(x, starts, sizes), x.shape.toSpliced(place, 1));

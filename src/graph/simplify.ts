@@ -3,27 +3,28 @@
  * rules that remove what tracing and differentiation leave behind. Dead code needs no pass: a graph is
  * what its outputs reach.
  */
+import { convolution } from './convolution.ts';
 import { add, mul, neg, scalar, sub } from './elementwise.ts';
 import { evaluateNode } from './evaluate.ts';
-import { matmul } from './linear.ts';
+import { gather, matmul } from './linear.ts';
 import { isOperation } from './operators.ts';
+import { sum } from './reductions.ts';
 import { reshape, slice, transpose } from './shaping.ts';
-import { constant, isKind, type NodeKind, Tensor } from './tensor.ts';
-import { type Graph, mapGraph, nodesOf } from './trace.ts';
-import { broadcastShapes, sameShape, type Value } from './type.ts';
+import { apply, constant, isKind, type NodeKind, Tensor } from './tensor.ts';
+import { type Graph, mapGraph } from './trace.ts';
+import { broadcastShapes, isFloat, sameShape, type Value } from './type.ts';
 
 /** Constants larger than this stay computed at run time: they would only make the program larger. */
 const largestFoldedConstant = 4096;
 
-/** An equal graph with fewer nodes; simplifies until nothing changes. */
+/** An equal graph with fewer or cheaper operations; simplifies until nothing changes. */
 export function simplify<In extends string, Out extends string>(graph: Graph<In, Out>): Graph<In, Out> {
-  let current = graph;
-  for (let count = Number.POSITIVE_INFINITY; ; ) {
+  for (let current = graph; ; ) {
     const unique = uniqueNodes();
-    current = mapGraph(current, (node) => unique(fold(node) ?? rewriteFully(node)));
-    const next = nodesOf(Object.values(current.outputs)).length;
-    if (next >= count) return current;
-    count = next;
+    const next = mapGraph(current, (node) => unique(fold(node) ?? rewriteFully(node)));
+    const outputs = Object.keys(next.outputs) as Out[]; // new nodes below make new outputs
+    if (outputs.every((name) => next.outputs[name] === current.outputs[name])) return next;
+    current = next;
   }
 }
 
@@ -97,13 +98,13 @@ function rewrite(node: Tensor): Tensor | undefined {
       return undefined;
     case 'sub':
       if (isUniform(b!, 0) && replaces(a)) return a;
-      if (isUniform(a, 0) && replaces(b!)) return neg(b!);
+      if (isUniform(a, 0) && replaces(b!) && isFloat(b!.dtype)) return neg(b!);
       if (isKind(b!, 'neg')) return add(a, b.inputs[0]!);
       return undefined;
     case 'mul':
       if (isUniform(b!, 1) && replaces(a)) return a;
       if (isUniform(a, 1) && replaces(b!)) return b;
-      return gatherScalars(a, b!) ?? gatherScalars(b!, a);
+      return gatherScalars(node, a, b!) ?? gatherScalars(node, b!, a);
     case 'div':
       return isUniform(b!, 1) && replaces(a) ? a : undefined;
     case 'reshape':
@@ -114,11 +115,14 @@ function rewrite(node: Tensor): Tensor | undefined {
     case 'transpose':
       return simplifyTranspose(node as Tensor<'transpose'>, a);
     case 'sum': {
-      const { axes } = (node as Tensor<'sum'>).attributes;
+      const { axes, keepDims } = (node as Tensor<'sum'>).attributes;
+      if (isKind(a, 'neg')) return neg(sum(a.inputs[0]!, { axes, keepDims }));
       return axes.every((axis) => a.shape[axis] === 1) ? reshape(a, node.shape) : undefined;
     }
     case 'slice':
       return sliceOfConcat(node as Tensor<'slice'>, a);
+    case 'conv2d':
+      return hoistConvolution(a, b!, node as Tensor<'conv2d'>);
     case 'matmul':
       return absorbTransposes(node as Tensor<'matmul'>, a, b!);
     default:
@@ -148,12 +152,12 @@ function isUniform(node: Tensor, value: number): boolean {
   return isKind(node, 'constant') && node.attributes.data.every((x) => x === value);
 }
 
-/** c₁ · (c₂ · x) = (c₁c₂) · x for scalar constants. */
-function gatherScalars(product: Tensor, factor: Tensor): Tensor | undefined {
-  if (!isKind(factor, 'constant') || factor.rank !== 0 || !isKind(product, 'mul')) return undefined;
-  for (const [inner, rest] of [product.inputs, product.inputs.toReversed()]) {
-    if (isKind(inner!, 'constant') && inner.rank === 0) {
-      return mul(rest!, scalar(inner.attributes.data[0]! * factor.attributes.data[0]!, factor.dtype));
+/** c₁ · (c₂ · x) = (c₁c₂) · x for constants of one element. */
+function gatherScalars(node: Tensor, product: Tensor, factor: Tensor): Tensor | undefined {
+  if (!isKind(factor, 'constant') || factor.size !== 1 || !isKind(product, 'mul')) return undefined;
+  for (const [inner, rest] of [product.inputs, product.inputs.toReversed()] as [Tensor, Tensor][]) {
+    if (isKind(inner, 'constant') && inner.size === 1 && sameShape(rest.shape, node.shape)) {
+      return mul(rest, scalar(inner.attributes.data[0]! * factor.attributes.data[0]!, factor.dtype));
     }
   }
   return undefined;
@@ -189,6 +193,18 @@ function sliceOfConcat(node: Tensor<'slice'>, joined: Tensor): Tensor | undefine
     offset = end;
   }
   return undefined;
+}
+
+/**
+ * Constant filters on selected images: the same as selecting from all images filtered. The mini-batches
+ * of an inner loop then share one look-up of the patches of their task. Not for a few out of many.
+ */
+function hoistConvolution(x: Tensor, filter: Tensor, node: Tensor<'conv2d'>): Tensor | undefined {
+  if (!isKind(x, 'gather') || x.attributes.axis !== 0 || !isKind(filter, 'constant')) return undefined;
+  const [source, indices] = x.inputs as [Tensor, Tensor];
+  if (indices.rank !== 1 || source.rank !== 4 || source.shape[0]! > 16 * indices.size) return undefined;
+  const { strides, padding } = node.attributes;
+  return gather(apply('conv2d', convolution.conv2d, [source, filter], { strides, padding }), indices);
 }
 
 /** A transpose of the last two axes before a product becomes a flag of the product. */

@@ -4,8 +4,10 @@
  */
 import { ShapeError } from '../errors.ts';
 import {
+  arrayOf,
   type DType,
   formatType,
+  requireShape,
   type Shape,
   size,
   type TensorType,
@@ -152,7 +154,9 @@ export function apply<K extends Operator>(
   inputs: readonly Tensor[],
   attributes: OperatorAttributes[K],
 ): Tensor {
-  return new Tensor(kind, inputs, attributes as NodeAttributes[K], rules.infer(inputs, attributes));
+  const type = rules.infer(inputs, attributes);
+  requireShape(kind, type.shape);
+  return new Tensor(kind, inputs, attributes as NodeAttributes[K], type);
 }
 
 /** A constant of `type` holding `data`, row-major. */
@@ -162,10 +166,17 @@ export function constant(type: TensorType, data: TypedArray): Tensor {
       `constant: ${formatType(type)} needs ${size(type.shape)} elements, got ${data.length}`,
     );
   }
+  const wanted = arrayOf(type.dtype, 0).constructor;
+  if (data.constructor !== wanted) {
+    throw new ShapeError(
+      `constant: ${formatType(type)} needs a ${wanted.name}, got a ${data.constructor.name}`,
+    );
+  }
   return new Tensor('constant', [], { data }, type);
 }
 
 /** A value fed at run time under `name`. */
 export function input(name: string, type: TensorType): Tensor {
+  requireShape(`input ${name}`, type.shape);
   return new Tensor('input', [], { name }, type);
 }

@@ -31,6 +31,13 @@ export function size(shape: Shape): number {
   return product;
 }
 
+/** @throws {ShapeError} when a length is not a whole number from 0 on. */
+export function requireShape(where: string, shape: Shape): void {
+  if (shape.some((length) => !Number.isInteger(length) || length < 0)) {
+    throw new ShapeError(`${where}: [${shape.join(',')}] is no shape: lengths are whole numbers from 0 on`);
+  }
+}
+
 export function isFloat(dtype: DType): boolean {
   return dtype === 'float32' || dtype === 'float64';
 }
@@ -94,9 +101,8 @@ export function normalizeAxes(where: string, axes: readonly number[], rank: numb
 export function normalizeAxis(where: string, axis: number, rank: number): number {
   const result = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || result < 0 || result >= rank) {
-    throw new ShapeError(
-      `${where}: axis ${axis} is outside a tensor of ${rank} axes: use ${-rank} … ${rank - 1}`,
-    );
+    const allowed = rank === 0 ? 'a scalar has none' : `use ${-rank} … ${rank - 1}`;
+    throw new ShapeError(`${where}: axis ${axis} is outside a tensor of ${rank} axes: ${allowed}`);
   }
   return result;
 }

@@ -1,5 +1,5 @@
 /** Layers for `sequential`. Images are NHWC; x is [..., batch, ...shape of one input]. */
-import { conv2d as convolve, maxPool2d, type WindowOptions } from '../graph/convolution.ts';
+import { conv2d as convolve, maxPool2d, patches2d, type WindowOptions } from '../graph/convolution.ts';
 import {
   add,
   div,
@@ -10,8 +10,8 @@ import {
   sub,
 } from '../graph/elementwise.ts';
 import { matmul } from '../graph/linear.ts';
-import { mean } from '../graph/reductions.ts';
-import { reshape } from '../graph/shaping.ts';
+import { mean, sum } from '../graph/reductions.ts';
+import { broadcastTo, concat, pad, reshape } from '../graph/shaping.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { size } from '../graph/type.ts';
 import type { Layer } from './model.ts';
@@ -44,42 +44,94 @@ export interface ConvOptions extends WindowOptions {
   filters: number;
   /** Height and width of a filter. @default 3 */
   kernel?: number;
-  /** Adds a learned constant to every filter's output. Batch norm takes it out again. @default false */
-  bias?: boolean;
 }
 
 /** Convolution, [H, W, C] → [H', W', filters]. Glorot-uniform filters, zero biases. */
-export function conv2d({ filters, kernel = 3, bias = false, ...window }: ConvOptions): Layer {
+export function conv2d({ filters, kernel = 3, ...window }: ConvOptions): Layer {
   return (shape) => ({
     name: 'conv',
     parameters: {
       filter: { shape: [kernel, kernel, shape.at(-1)!, filters], init: glorotUniform },
-      ...(bias ? { bias: { shape: [filters], init: zeros } } : {}),
+      bias: { shape: [filters], init: zeros },
     },
-    apply({ filter, bias: constants }, x) {
-      const y = convolve(x, filter!, window);
-      return constants === undefined ? y : add(y, constants);
-    },
+    apply: ({ filter, bias }, x) => add(convolve(x, filter!, window), bias!),
   });
 }
+
+/** ε of batch norm: TensorFlow's default, which the authors used. */
+const normEpsilon = 1e-3;
+
+const normParameters = (channels: number) => ({
+  scale: { shape: [channels], init: ones },
+  shift: { shape: [channels], init: zeros },
+});
 
 /**
  * Batch normalization by the statistics of the batch itself, always: there are no running averages, so a
  * prediction depends on what else is in its batch. Biased variance, ε = 1e-3, learned scale and shift.
  */
 export const batchNorm: Layer = (shape) => {
-  const channels = shape.at(-1)!;
   const axes = shape.map((_, i) => -2 - i); // the batch and all spatial axes
   return {
     name: 'norm',
-    parameters: { scale: { shape: [channels], init: ones }, shift: { shape: [channels], init: zeros } },
+    parameters: normParameters(shape.at(-1)!),
     apply({ scale, shift }, x) {
       const centered = sub(x, mean(x, { axes, keepDims: true }));
       const variance = mean(mul(centered, centered), { axes, keepDims: true });
-      return add(mul(centered, div(scale!, sqrt(add(variance, 1e-3)))), shift!);
+      return add(mul(centered, div(scale!, sqrt(add(variance, normEpsilon)))), shift!);
     },
   };
 };
+
+/**
+ * Convolution without bias, then batch norm, [H, W, C] → [H', W', filters]. Where a patch has fewer
+ * entries than there are filters, as in a first layer, the statistics of the outputs are worked out from
+ * those of the patches: with rows p of covariance Σ, the outputs W·p have variances diag(WᵀΣW). The
+ * outputs are then normalized by scaling W, in no pass of their own.
+ */
+export function normalizedConv2d({ filters, kernel = 3, ...window }: ConvOptions): Layer {
+  return (shape) => {
+    const taps = kernel * kernel * shape.at(-1)!;
+    const norm = batchNorm([1, 1, filters]);
+    return {
+      name: 'conv',
+      parameters: {
+        filter: { shape: [kernel, kernel, shape.at(-1)!, filters], init: glorotUniform },
+        ...norm.parameters,
+      },
+      apply({ filter, scale, shift }, x) {
+        if (taps >= filters)
+          return norm.apply({ scale: scale!, shift: shift! }, convolve(x, filter!, window));
+        const patches = patches2d(x, kernel, window); // [..., batch, H', W', taps]
+        const lead = x.shape.slice(0, -4);
+        const rows = reshape(patches, [...lead, -1, taps]);
+        const weights = reshape(filter!, [taps, filters]);
+        return reshape(normalizedProduct(rows, weights, { scale: scale!, shift: shift! }), [
+          ...patches.shape.slice(0, -1),
+          filters,
+        ]);
+      },
+    };
+  };
+}
+
+/** rows [..., n, taps] × weights [taps, F], normalized over the rows: [..., n, F]. */
+function normalizedProduct(
+  rows: Tensor,
+  weights: Tensor,
+  { scale, shift }: { scale: Tensor; shift: Tensor },
+): Tensor {
+  const [count, taps] = rows.shape.slice(-2) as [number, number];
+  const lead = rows.shape.slice(0, -2);
+  const centered = sub(rows, mean(rows, { axes: [-2], keepDims: true }));
+  const covariance = mul(matmul(centered, centered, { transposeA: true }), 1 / count); // [..., taps, taps]
+  const variance = sum(mul(weights, matmul(covariance, weights)), { axes: [-2], keepDims: true }); // [..., 1, F]
+  const scaled = mul(weights, div(scale, sqrt(add(variance, normEpsilon)))); // [..., taps, F]
+  const shifts = broadcastTo(shift, [...lead, 1, shift.size]);
+  const none = rows.shape.map(() => 0);
+  const withOnes = pad(centered, { high: none.with(-1, 1), value: 1 }); // [..., n, taps + 1]
+  return matmul(withOnes, concat([broadcastTo(scaled, [...lead, taps, shift.size]), shifts], -2));
+}
 
 /** Largest of each square of `window` × `window` pixels, SAME padding. @default 2 */
 export function maxPool(window = 2): Layer {

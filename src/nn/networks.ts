@@ -1,6 +1,6 @@
 /** The networks of the paper. */
 import type { Shape } from '../graph/type.ts';
-import { batchNorm, conv2d, dense, flatten, maxPool, relu, tanh } from './layers.ts';
+import { dense, flatten, maxPool, normalizedConv2d, relu, tanh } from './layers.ts';
 import { type Layer, type Model, sequential } from './model.ts';
 
 export interface MlpOptions {
@@ -37,7 +37,7 @@ export interface ConvNetOptions {
  * are 112,965 parameters for 5 ways where theirs has 113,221.
  */
 export function omniglotNet({ ways, filters = 64, inputShape = [28, 28, 1] }: ConvNetOptions): Model {
-  const block: readonly Layer[] = [conv2d({ filters, stride: 2 }), batchNorm, relu];
+  const block: readonly Layer[] = [normalizedConv2d({ filters, stride: 2 }), relu];
   return sequential(inputShape, [...block, ...block, ...block, ...block, flatten, dense(ways)]);
 }
 
@@ -46,6 +46,6 @@ export function omniglotNet({ ways, filters = 64, inputShape = [28, 28, 1] }: Co
  * dense layer. Without the biases that batch norm cancels, as above.
  */
 export function miniImagenetNet({ ways, filters = 32, inputShape = [84, 84, 3] }: ConvNetOptions): Model {
-  const block: readonly Layer[] = [conv2d({ filters }), batchNorm, maxPool(2), relu];
+  const block: readonly Layer[] = [normalizedConv2d({ filters }), maxPool(2), relu];
   return sequential(inputShape, [...block, ...block, ...block, ...block, flatten, dense(ways)]);
 }

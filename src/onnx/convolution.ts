@@ -3,7 +3,7 @@
  * extra row of zeros serves the padding, and the rest is one product. Its input gradient is the adjoint:
  * a product, then for every pixel the sum of the patch entries that came from it.
  */
-import type { OperatorAttributes, Tensor } from '../graph/tensor.ts';
+import { isKind, type OperatorAttributes, type Tensor } from '../graph/tensor.ts';
 import { arrayOf, type Shape, size } from '../graph/type.ts';
 import { type LoweringContext, product, reshape } from './context.ts';
 import type { ModelBuilder } from './model.ts';
@@ -55,21 +55,61 @@ function patchTable({ attributes, input, kernel, output }: Geometry): Int32Array
   return table;
 }
 
-/** For every pixel, the patch entries that show it, filled up with the number of entries. */
-function transposedTable(table: Int32Array, pixelCount: number): { table: Int32Array; width: number } {
-  const shows = Array.from({ length: pixelCount }, (): number[] => []);
-  table.forEach((pixel, entry) => {
-    shows[pixel]?.push(entry); // padding shows no pixel
-  });
-  const width = Math.max(1, ...shows.map((entries) => entries.length));
-  const transposed = new Int32Array(pixelCount * width).fill(table.length);
-  shows.forEach((entries, pixel) => {
-    transposed.set(entries, pixel * width);
-  });
-  return { table: transposed, width };
+/** Input pixels that lie alike between the strides: the same filter taps reach them. */
+interface ResidueClass {
+  /** Taps, as indices into the filter. */
+  readonly taps: readonly number[];
+  /** The pixels, in order. */
+  readonly members: readonly number[];
+  /** For every pixel and tap, the output pixel they meet at; the number of outputs where there is none. */
+  readonly table: Int32Array;
 }
 
-/** Looks rows [..., rows, C] up by a table that names row `rows`, all zeros, too. */
+function residueClasses({ attributes, input, kernel, output }: Geometry): ResidueClass[] {
+  const { strides, padding } = attributes;
+  const along = (axis: 0 | 1, residue: number) => {
+    const shifted = (position: number) => position + padding[axis][0];
+    const positions = [...Array(input[axis]).keys()].filter((p) => shifted(p) % strides[axis] === residue);
+    const taps = [...Array(kernel[axis]).keys()].filter((tap) => tap % strides[axis] === residue);
+    const meeting = (position: number, tap: number) => {
+      const place = (shifted(position) - tap) / strides[axis];
+      return place >= 0 && place < output[axis] ? place : undefined;
+    };
+    return { positions, taps, meeting };
+  };
+  const classes: ResidueClass[] = [];
+  for (let rowResidue = 0; rowResidue < strides[0]; rowResidue++) {
+    for (let columnResidue = 0; columnResidue < strides[1]; columnResidue++) {
+      const rows = along(0, rowResidue);
+      const columns = along(1, columnResidue);
+      const members = rows.positions.flatMap((row) =>
+        columns.positions.map((column) => row * input[1] + column),
+      );
+      const taps = rows.taps.flatMap((row) => columns.taps.map((column) => row * kernel[1] + column));
+      if (members.length === 0) continue;
+      const table = rows.positions.flatMap((row) =>
+        columns.positions.flatMap((column) =>
+          rows.taps.flatMap((tapRow) =>
+            columns.taps.map((tapColumn) => {
+              const outRow = rows.meeting(row, tapRow);
+              const outColumn = columns.meeting(column, tapColumn);
+              return outRow === undefined || outColumn === undefined
+                ? pixels(output)
+                : outRow * output[1] + outColumn;
+            }),
+          ),
+        ),
+      );
+      classes.push({ taps, members, table: Int32Array.from(table) });
+    }
+  }
+  return classes;
+}
+
+/** Bytes a row must have for copying it to cost more than finding it. */
+const shortRow = 64;
+
+/** Looks rows [..., N, rows, C] up by a table that names row `rows`, all zeros, too. */
 function lookUp(
   model: ModelBuilder,
   x: string,
@@ -82,8 +122,18 @@ function lookUp(
   const complete = table.includes(rows)
     ? model.op('Concat', [x, model.constant(zeroRow, arrayOf(type.dtype, size(zeroRow.shape)))], { axis })
     : x;
-  const indices = model.constant({ dtype: 'int32', shape: [table.length] }, table);
-  return model.op('Gather', [complete, indices], { axis });
+  const indices = indexTable(model, table);
+  if (type.shape.at(-1)! * 4 >= shortRow) return model.op('Gather', [complete, indices], { axis });
+  // With rows outside the batch one copy serves all images: [..., rows, N, C].
+  const perm = Array.from({ length: axis + 2 }, (_, i) => i)
+    .with(axis - 1, axis)
+    .with(axis, axis - 1);
+  const outside = model.op('Transpose', [complete], { perm });
+  return model.op('Transpose', [model.op('Gather', [outside, indices], { axis: axis - 1 })], { perm });
+}
+
+function indexTable(model: ModelBuilder, table: Int32Array): string {
+  return model.constant({ dtype: 'int32', shape: [table.length] }, table);
 }
 
 /** x [..., N, H, W, C] → patches [..., N·outputs, taps·C]. */
@@ -102,9 +152,20 @@ export function lowerConv2d(context: LoweringContext<'conv2d'>): string {
   const { model, node, attributes, inputs } = context;
   const [x, w] = node.inputs as [Tensor, Tensor];
   const geometry = geometryOf(x.shape, w.shape, node.shape, attributes);
+  const columns = patches(model, inputs[0]!, node.dtype, geometry);
+  if (isIdentity(w)) return reshape(model, columns, node.shape);
   const filter = reshape(model, inputs[1]!, filterMatrix(geometry));
-  const rows = model.op('MatMul', [patches(model, inputs[0]!, node.dtype, geometry), filter]);
-  return reshape(model, rows, node.shape);
+  return reshape(model, model.op('MatMul', [columns, filter]), node.shape);
+}
+
+/** A constant filter that copies every patch. */
+function isIdentity(filter: Tensor): boolean {
+  const length = filter.shape.at(-1)!;
+  return (
+    isKind(filter, 'constant') &&
+    filter.size === length * length &&
+    filter.attributes.data.every((x, i) => x === Number(i % (length + 1) === 0))
+  );
 }
 
 /** patchesᵀ · g */
@@ -119,25 +180,49 @@ export function lowerConv2dFilterGradient(context: LoweringContext<'conv2dFilter
   return reshape(model, filter, node.shape);
 }
 
-/** g · wᵀ, which holds the gradient of every patch entry; then its sum over the entries of each pixel. */
+/**
+ * For every residue class one look-up of the output gradients its pixels meet, and one product with the
+ * taps they meet them through; then the classes are put in order. Nothing is scattered or added up.
+ */
 export function lowerConv2dInputGradient(context: LoweringContext<'conv2dInputGradient'>): string {
   const { model, node, attributes, inputs } = context;
   const [g, w] = node.inputs as [Tensor, Tensor];
+  const { dtype } = node;
   const geometry = geometryOf(node.shape, w.shape, g.shape, attributes);
-  const { lead, batch, input, kernel, output, channels } = geometry;
-  const rank = lead.length + 2;
-  const rows = reshape(model, inputs[0]!, outputMatrix(geometry));
-  const filter = reshape(model, inputs[1]!, filterMatrix(geometry));
-  const entries = product(context, { name: rows, rank }, { name: filter, rank, transposed: true });
-  const shape = [...lead, batch, pixels(output) * pixels(kernel), channels];
-  const { table, width } = transposedTable(patchTable(geometry), pixels(input));
-  const found = lookUp(model, reshape(model, entries, shape), { dtype: node.dtype, shape }, table);
-  const grouped = reshape(model, found, [...lead, batch, pixels(input), width, channels]);
-  const sums =
-    width === 1
-      ? grouped
-      : model.op('ReduceSum', [grouped, model.integers([lead.length + 2])], { keepdims: 0 });
-  return reshape(model, sums, node.shape);
+  const { lead, batch, input, kernel, output, channels, filters } = geometry;
+  const rank = lead.length + 3;
+  const tapMatrices = reshape(model, inputs[1]!, [...lead, pixels(kernel), channels, filters]);
+  const axes = Array.from({ length: rank }, (_, axis) => axis);
+  const perm = axes.with(rank - 1, rank - 2).with(rank - 2, rank - 1);
+  const turned = model.op('Transpose', [tapMatrices], { perm }); // [..., taps, F, C]
+  const shape = [...lead, batch, pixels(output), filters];
+  const rows = reshape(model, inputs[0]!, shape);
+
+  const classes = residueClasses(geometry);
+  const parts = classes.map(({ taps, members, table }) => {
+    const part = [...lead, batch, members.length, channels];
+    if (taps.length === 0) return model.constant({ dtype, shape: part }, arrayOf(dtype, size(part)));
+    const found = lookUp(model, rows, { dtype, shape }, table);
+    const chosen = model.op('Gather', [turned, indexTable(model, Int32Array.from(taps))], {
+      axis: lead.length,
+    });
+    const left = reshape(model, found, [...lead, batch * members.length, taps.length * filters]);
+    const right = reshape(model, chosen, [...lead, taps.length * filters, channels]);
+    return reshape(model, model.op('MatMul', [left, right]), part);
+  });
+  if (parts.length === 1) return reshape(model, parts[0]!, node.shape);
+  const order = new Int32Array(pixels(input));
+  classes
+    .flatMap(({ members }) => members)
+    .forEach((pixel, place) => {
+      order[pixel] = place;
+    });
+  const joined = model.op('Concat', parts, { axis: rank - 2 });
+  return reshape(
+    model,
+    model.op('Gather', [joined, indexTable(model, order)], { axis: rank - 2 }),
+    node.shape,
+  );
 }
 
 /** [..., taps·C, F] */

@@ -18,6 +18,15 @@ function same(type: string): Lowering<Operator> {
   return ({ model, inputs }) => model.op(type, inputs);
 }
 
+/** A reduction; over no axes it changes nothing, where ONNX would by itself reduce all. */
+function reduction(type: string): Lowering<'sum' | 'max'> {
+  return ({ model, inputs, attributes: { axes, keepDims } }) =>
+    model.op(type, [inputs[0]!, model.integers(axes)], {
+      keepdims: Number(keepDims),
+      noop_with_empty_axes: 1,
+    });
+}
+
 const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   neg: same('Neg'),
   exp: same('Exp'),
@@ -67,10 +76,8 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   pad: lowerPad,
   concat: ({ model, inputs, attributes }) => model.op('Concat', inputs, { axis: attributes.axis }),
 
-  sum: ({ model, inputs, attributes: { axes, keepDims } }) =>
-    model.op('ReduceSum', [inputs[0]!, model.integers(axes)], { keepdims: Number(keepDims) }),
-  max: ({ model, inputs, attributes: { axes, keepDims } }) =>
-    model.op('ReduceMax', [inputs[0]!, model.integers(axes)], { keepdims: Number(keepDims) }),
+  sum: reduction('ReduceSum'),
+  max: reduction('ReduceMax'),
   argMax: ({ model, inputs, attributes: { axis } }) =>
     model.op('Cast', [model.op('ArgMax', inputs, { axis, keepdims: 0 })], { to: model.elementType('int32') }),
 

@@ -100,7 +100,9 @@ export class ModelBuilder {
       writeMessage(graph, 1, (writer) => writeNode(writer, named));
     }
     graph.tag(2, WireType.LengthDelimited).string('anole');
+    const used = new Set(this.#nodes.flatMap(({ inputs }) => inputs));
     for (const initializer of this.#initializers) {
+      if (!used.has(initializer.name)) continue; // a lowering had no need of it
       writeMessage(graph, 5, (writer) => writeInitializer(writer, initializer));
     }
     for (const { name, type } of this.#inputs)
@@ -124,10 +126,15 @@ export class ModelBuilder {
     return model.finish();
   }
 
+  /** Names of values inside the model: no program is likely to call an input so. */
+  #newName(): string {
+    return `%${this.#names++}`;
+  }
+
   #once(key: string, make: (name: string) => void): string {
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    const name = `t${this.#names++}`;
+    const name = this.#newName();
     this.#known.set(key, name);
     make(name);
     return name;
@@ -136,7 +143,7 @@ export class ModelBuilder {
   #initializer(elementType: number, shape: Shape, data: InitializerData): string {
     const add = (name: string) => this.#initializers.push({ name, elementType, shape, data });
     if (data.length > 1024) {
-      const name = `t${this.#names++}`;
+      const name = this.#newName();
       add(name);
       return name;
     }

@@ -20,8 +20,10 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
 export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
   const { provider = 'cpu', threads = 1, workers = 1 } = options;
   requireProvider(provider);
-  if (!Number.isInteger(workers) || workers < 1) {
-    throw new OptionError(`workers: expected a whole number from 1 on, got ${workers}`);
+  for (const [name, count] of Object.entries({ workers, threads })) {
+    if (!Number.isInteger(count) || count < 1) {
+      throw new OptionError(`${name}: expected a whole number from 1 on, got ${count}`);
+    }
   }
   if (workers > 1 && provider !== 'cpu') {
     throw new OptionError(`workers: the device "${provider}" is one for all, got ${workers} workers: use 1`);

@@ -3,8 +3,9 @@
  * stages at a time. Arrays backed by a SharedArrayBuffer reach the workers without a copy.
  */
 import { Worker } from 'node:worker_threads';
+import { DataError } from '../errors.ts';
 import type { Graph } from '../graph/trace.ts';
-import { type LoadOptions, lowerGraph, type Program, samePrograms } from './program.ts';
+import { disposedError, type LoadOptions, lowerGraph, type Program, ProgramCache } from './program.ts';
 import type { Arrays, Executable, Provider, Runtime, Stage } from './runtime.ts';
 
 /** What a worker is asked; `job` numbers the answer. */
@@ -14,10 +15,14 @@ export type Request =
       readonly job: number;
       readonly stages: readonly { readonly program: number; readonly inputs: Arrays }[];
       readonly fetch: readonly string[];
-    };
+    }
+  | { readonly job: number; readonly end: true };
 
-/** What it answers. */
-export type Reply = { readonly job: number } & ({ readonly outputs: Arrays } | { readonly error: Error });
+/** What it answers. An error loses its class on the way, so that is told beside it. */
+export type Reply = { readonly job: number } & (
+  | { readonly outputs: Arrays }
+  | { readonly error: Error; readonly isDataError: boolean }
+);
 
 type RequestBody = Request extends infer R ? (R extends Request ? Omit<R, 'job'> : never) : never;
 
@@ -29,6 +34,7 @@ interface Pending {
 /** One worker thread and the answers it owes. */
 class Channel {
   readonly #worker: Worker;
+  readonly #ended: Promise<void>;
   readonly #pending = new Map<number, Pending>();
   #jobs = 0;
   #failure: Error | undefined;
@@ -38,39 +44,46 @@ class Channel {
     this.#worker.unref(); // an idle pool does not keep the process alive
     this.#worker.on('message', (reply: Reply) => {
       const pending = this.#pending.get(reply.job);
+      if (pending === undefined) return; // it was told otherwise already
       this.#pending.delete(reply.job);
       if (this.#pending.size === 0) this.#worker.unref();
-      if ('error' in reply) pending?.reject(reply.error);
-      else pending?.resolve(reply.outputs);
+      if ('outputs' in reply) pending.resolve(reply.outputs);
+      else if (!reply.isDataError) pending.reject(reply.error);
+      else pending.reject(new DataError(reply.error.message, { cause: reply.error }));
     });
     this.#worker.on('error', (error) => this.#fail(error));
-    this.#worker.on('exit', (code) => this.#fail(new Error(`a worker thread ended with code ${code}`)));
+    this.#ended = new Promise((resolve) => {
+      this.#worker.on('exit', (code) => {
+        this.#fail(new Error(`a worker thread ended before its work, with exit code ${code}`));
+        resolve();
+      });
+    });
   }
 
   ask(request: RequestBody): Promise<Arrays> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const job = this.#jobs++;
-    this.#worker.ref();
     return new Promise((resolve, reject) => {
-      this.#pending.set(job, { resolve, reject });
       this.#worker.postMessage({ job, ...request });
+      this.#worker.ref();
+      this.#pending.set(job, { resolve, reject });
     });
   }
 
+  /** Lets the thread end by itself: one that is terminated inside ONNX Runtime aborts the process. */
   async end(): Promise<void> {
-    await this.#worker.terminate();
+    this.#fail(disposedError());
+    this.#worker.ref();
+    this.#worker.postMessage({ job: this.#jobs++, end: true } satisfies Request);
+    await this.#ended;
   }
 
+  /** From now on everything asked is answered by the first error. */
   #fail(error: Error): void {
     this.#failure ??= error;
-    for (const pending of this.#pending.values()) pending.reject(error);
+    for (const pending of this.#pending.values()) pending.reject(this.#failure);
     this.#pending.clear();
   }
-}
-
-interface Entry {
-  readonly program: Program;
-  readonly executable: Executable;
 }
 
 export class PoolRuntime implements Runtime {
@@ -79,7 +92,8 @@ export class PoolRuntime implements Runtime {
   readonly #channels: readonly Channel[];
   readonly #idle: Channel[];
   readonly #waiting: ((channel: Channel) => void)[] = [];
-  readonly #entries: Entry[] = [];
+  readonly #cache = new ProgramCache<number>(); // by the numbers the workers know them by
+  #programs = 0;
 
   private constructor(channels: readonly Channel[], provider: Provider) {
     this.#channels = channels;
@@ -96,27 +110,26 @@ export class PoolRuntime implements Runtime {
   }
 
   get compilations(): number {
-    return this.#entries.length;
+    return this.#cache.size;
   }
 
   async compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>> {
-    const program = lowerGraph(graph, this.provider);
-    const known = this.#entries.find((entry) => samePrograms(entry.program, program));
-    if (known !== undefined) return known.executable as Executable<In, Out>;
-    const executable: Executable = {
-      run: (inputs) => this.run([{ executable, inputs }], program.outputs),
-    };
-    const index = this.#entries.push({ program, executable }) - 1;
-    await Promise.all(this.#channels.map((channel) => channel.ask({ load: program, program: index })));
-    return executable as Executable<In, Out>;
+    const load = lowerGraph(graph, this.provider);
+    return this.#cache.find(load, async () => {
+      const program = this.#programs++;
+      await Promise.all(this.#channels.map((channel) => channel.ask({ load, program })));
+      const executable: Executable = {
+        run: (inputs) => this.run([{ executable, inputs }], load.outputs),
+      };
+      return [executable, program];
+    }) as Promise<Executable<In, Out>>;
   }
 
   async run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
-    const numbered = stages.map(({ executable, inputs }) => {
-      const program = this.#entries.findIndex((entry) => entry.executable === executable);
-      if (program < 0) throw new Error('internal: a stage was compiled by another runtime');
-      return { program, inputs };
-    });
+    const numbered = stages.map(({ executable, inputs }) => ({
+      program: this.#cache.loaded(executable),
+      inputs,
+    }));
     const channel =
       this.#idle.pop() ?? (await new Promise<Channel>((resolve) => this.#waiting.push(resolve)));
     try {
@@ -129,7 +142,6 @@ export class PoolRuntime implements Runtime {
   }
 
   async dispose(): Promise<void> {
-    this.#entries.length = 0;
-    await Promise.all(this.#channels.map((channel) => channel.end()));
+    await Promise.all([...this.#channels.map((channel) => channel.end()), this.#cache.dispose()]);
   }
 }

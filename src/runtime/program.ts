@@ -6,10 +6,10 @@ import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'o
 import { DataError } from '../errors.ts';
 import { simplify } from '../graph/simplify.ts';
 import { type Graph, mapRecord } from '../graph/trace.ts';
-import { formatType, size, type TensorType } from '../graph/type.ts';
+import { arrayOf, formatType, size, type TensorType } from '../graph/type.ts';
 import { lower } from '../onnx/lower.ts';
 import { outputName } from '../onnx/model.ts';
-import type { Arrays, Provider } from './runtime.ts';
+import type { Arrays, Executable, Provider } from './runtime.ts';
 
 /** The part of the ONNX Runtime packages that is used. */
 export interface OnnxRuntime {
@@ -67,10 +67,10 @@ export class LoadedProgram {
     const feeds: Record<string, OrtTensor> = {};
     for (const [name, type] of Object.entries(this.#program.inputs)) {
       const data = arrays[name];
-      if (data?.length !== size(type.shape)) {
-        throw new DataError(
-          `run: input "${name}" is ${formatType(type)}, got ${data === undefined ? 'nothing' : `${data.length} elements`}`,
-        );
+      const wanted = arrayOf(type.dtype, 0).constructor;
+      if (data?.length !== size(type.shape) || data.constructor !== wanted) {
+        const got = data === undefined ? 'nothing' : `a ${data.constructor.name} of ${data.length}`;
+        throw new DataError(`run: input "${name}" is ${formatType(type)}, got ${got}`);
       }
       const own = data.buffer instanceof ArrayBuffer ? data : data.slice(); // ONNX Runtime takes no shared memory
       feeds[name] = new this.#ort.Tensor(type.dtype as 'float32', own as Float32Array, type.shape);
@@ -103,6 +103,59 @@ export async function runStages<K extends string>(
   return Object.fromEntries(fetch.map((name) => [name, known[name]])) as Arrays<K>;
 }
 
-export function samePrograms(a: Program, b: Program): boolean {
+/**
+ * What was compiled by one runtime. Equal programs are compiled once, also when the second is asked for
+ * while the first is still being loaded; a program that fails to load is forgotten.
+ */
+export class ProgramCache<T> {
+  readonly #programs = new Map<Program, Promise<Executable>>();
+  readonly #loaded = new Map<Executable, T>();
+  #disposed = false;
+
+  /** How many programs were compiled. */
+  get size(): number {
+    return this.#programs.size;
+  }
+
+  /** The executable of a program, which `load` makes where it is new. */
+  find(program: Program, load: () => Promise<[Executable, T]>): Promise<Executable> {
+    this.#requireOpen();
+    for (const [known, executable] of this.#programs) if (samePrograms(known, program)) return executable;
+    const compiled = load().then(([executable, loaded]) => {
+      this.#loaded.set(executable, loaded);
+      return executable;
+    });
+    this.#programs.set(program, compiled);
+    compiled.catch(() => this.#programs.delete(program));
+    return compiled;
+  }
+
+  /** What was loaded for an executable of this runtime. */
+  loaded(executable: Executable): T {
+    this.#requireOpen();
+    const loaded = this.#loaded.get(executable);
+    if (loaded === undefined) throw new Error('internal: a stage was compiled by another runtime');
+    return loaded;
+  }
+
+  /** Everything loaded, to be freed; there will be no more. */
+  async dispose(): Promise<T[]> {
+    this.#disposed = true;
+    await Promise.allSettled(this.#programs.values());
+    const all = [...this.#loaded.values()];
+    this.#loaded.clear();
+    return all;
+  }
+
+  #requireOpen(): void {
+    if (this.#disposed) throw disposedError();
+  }
+}
+
+export function disposedError(): Error {
+  return new Error('this runtime was disposed and runs nothing more: start another');
+}
+
+function samePrograms(a: Program, b: Program): boolean {
   return a.model.length === b.model.length && a.model.every((byte, i) => byte === b.model[i]);
 }

@@ -10,7 +10,7 @@ export type Arrays<K extends string = string> = Readonly<Record<K, TypedArray>>;
 
 /** A compiled program of static shapes. */
 export interface Executable<In extends string = string, Out extends string = string> {
-  /** @throws {DataError} when an input is absent or of another length */
+  /** @throws {DataError} when an input is absent or of another length or element type */
   run(inputs: Arrays<In>): Promise<Arrays<Out>>;
 }
 

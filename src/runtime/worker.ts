@@ -1,6 +1,7 @@
 /** The other end of `pool.ts`: a thread that loads programs and runs stages of them. */
 import { parentPort, workerData } from 'node:worker_threads';
 import * as ort from 'onnxruntime-node';
+import { DataError } from '../errors.ts';
 import type { Reply, Request } from './pool.ts';
 import { LoadedProgram, type LoadOptions, runStages } from './program.ts';
 import type { Arrays } from './runtime.ts';
@@ -14,6 +15,11 @@ async function answer(request: Request): Promise<Arrays> {
     programs.set(request.program, await LoadedProgram.load(ort, request.load, options));
     return {};
   }
+  if ('end' in request) {
+    await Promise.all([...programs.values()].map((program) => program.release()));
+    port.close(); // nothing keeps the thread alive any more
+    return {};
+  }
   const stages = request.stages.map(({ program, inputs }) => ({ program: programs.get(program)!, inputs }));
   return runStages(stages, request.fetch);
 }
@@ -22,9 +28,11 @@ port.on('message', async (request: Request) => {
   const { job } = request;
   try {
     const outputs = await answer(request);
-    const buffers = new Set(Object.values(outputs).map(({ buffer }) => buffer as ArrayBuffer));
-    port.postMessage({ job, outputs } satisfies Reply, [...buffers]);
+    const buffers = new Set(Object.values(outputs).map(({ buffer }) => buffer));
+    const own = [...buffers].filter((buffer) => buffer instanceof ArrayBuffer); // shared ones stay in place
+    port.postMessage({ job, outputs } satisfies Reply, own);
   } catch (error) {
-    port.postMessage({ job, error: error as Error } satisfies Reply);
+    const isDataError = error instanceof DataError;
+    port.postMessage({ job, error: error as Error, isDataError } satisfies Reply);
   }
 });
