@@ -143,5 +143,6 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   const axes = x.shape.flatMap((length, axis) =>
     axis < lead || (shape[axis - lead] === 1 && length !== 1) ? [axis] : [],
   );
-  return reshape(sum(x, { axes, keepDims: true }), shape);
+  const keepDims = axes.some((axis) => axis >= lead); // else the reduced shape is `shape` already
+  return reshape(sum(x, { axes, keepDims }), shape);
 }

@@ -1,0 +1,96 @@
+/** Adaptation and its predictions: what a query may and may not depend on. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { fewShotTasks } from '../../src/data/few-shot.ts';
+import { glyphs } from '../../src/data/glyphs.ts';
+import { Random } from '../../src/data/random.ts';
+import type { Examples, Task } from '../../src/data/task.ts';
+import { Adaptation } from '../../src/meta/adapt.ts';
+import { resolveLearner } from '../../src/meta/learner.ts';
+import { omniglotNet } from '../../src/nn/index.ts';
+import { adam, freshState } from '../../src/optim/index.ts';
+import { nodeRuntime } from '../../src/runtime/node.ts';
+
+const runtime = await nodeRuntime();
+after(() => runtime.dispose());
+
+const ways = 5;
+const tasks = fewShotTasks(glyphs({ classes: 10, drawings: 6 }), { ways });
+const model = omniglotNet({ ways, filters: 8 });
+const innerOptimizer = adam({ learningRate: 1e-2, beta1: 0 });
+const learner = resolveLearner({ tasks, model, innerOptimizer });
+const parameters = model.init(Random.stream(0, 'initialization'));
+const innerState = freshState(innerOptimizer, model.layout.size);
+const task = tasks.sample(Random.stream(0, 'task'), { support: 2, query: 1 });
+
+async function predict(which: Task, options: { transductive: boolean; steps?: number; from?: Float32Array }) {
+  const { transductive, steps = 12, from = parameters } = options;
+  const adaptation = await Adaptation.compile({
+    runtime,
+    learner,
+    support: 2 * ways,
+    query: ways,
+    innerSteps: steps,
+    innerBatch: 5,
+    transductive,
+  });
+  return adaptation.predict(which, { parameters: from, innerState }, Random.stream(0, 'batches'));
+}
+
+/** The task with the last query replaced by the first. */
+function withOtherQuery(): Task {
+  const pixels = task.query.inputs.length / ways;
+  const inputs = task.query.inputs.slice();
+  inputs.copyWithin((ways - 1) * pixels, 0, pixels);
+  return { ...task, query: { ...task.query, inputs } };
+}
+
+test('without transduction a query’s outputs depend on no other query; with it they do', async () => {
+  const own = (outputs: Float32Array) => outputs.slice(0, (ways - 1) * ways);
+  const apart = { transductive: false };
+  assert.deepEqual(own(await predict(withOtherQuery(), apart)), own(await predict(task, apart)));
+  const together = { transductive: true };
+  assert.notDeepEqual(own(await predict(withOtherQuery(), together)), own(await predict(task, together)));
+});
+
+test('adaptation starts from the same state every time', async () => {
+  const first = await predict(task, { transductive: false });
+  assert.deepEqual(await predict(task, { transductive: false }), first);
+  assert.notDeepEqual(await predict(task, { transductive: false, steps: 0 }), first);
+});
+
+test('relabelling the classes, in the task and in the last layer, permutes the outputs', async () => {
+  const relabel = [3, 0, 4, 1, 2];
+  const rename = (examples: Examples): Examples => ({
+    ...examples,
+    targets: Int32Array.from(examples.targets, (label) => relabel[label]!),
+  });
+  const permuted = parameters.slice();
+  for (const { name, shape, offset } of model.layout.leaves) {
+    if (!name.startsWith('dense')) continue;
+    const rows = shape.length === 1 ? 1 : shape[0]!;
+    for (let row = 0; row < rows; row++) {
+      for (let label = 0; label < ways; label++) {
+        permuted[offset + row * ways + relabel[label]!] = parameters[offset + row * ways + label]!;
+      }
+    }
+  }
+  const outputs = await predict(task, { transductive: false });
+  const renamed = { support: rename(task.support), query: rename(task.query) };
+  const others = await predict(renamed, { transductive: false, from: permuted });
+  for (let query = 0; query < ways; query++) {
+    for (let label = 0; label < ways; label++) {
+      const difference = outputs[query * ways + label]! - others[query * ways + relabel[label]!]!;
+      assert.ok(Math.abs(difference) < 2e-3, `query ${query}, class ${label}: ${difference}`);
+    }
+  }
+});
+
+test('each chunked step count runs all its steps', async () => {
+  // 12 steps run as 6 + 6, 11 as 6 + 5: one step more changes the outputs, and none is lost or repeated.
+  const outputs = await Promise.all(
+    [10, 11, 12].map((steps) => predict(task, { transductive: true, steps })),
+  );
+  assert.notDeepEqual(outputs[0], outputs[1]);
+  assert.notDeepEqual(outputs[1], outputs[2]);
+});

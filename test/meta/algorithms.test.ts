@@ -1,0 +1,146 @@
+/** Identities of the algorithms, on problems small enough for a closed form. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { broadcastTo, mul, reshape, sub, sum } from '../../src/graph/index.ts';
+import { float32 } from '../../src/graph/type.ts';
+import { InnerLoop, type Learner, prefixState } from '../../src/meta/inner-loop.ts';
+import { type AlgorithmName, algorithms } from '../../src/meta/train.ts';
+import { defineModel, type Loss } from '../../src/nn/index.ts';
+import { adam, composeStates, freshState, type Optimizer, sgd } from '../../src/optim/index.ts';
+import { nodeRuntime } from '../../src/runtime/node.ts';
+
+const runtime = await nodeRuntime();
+after(() => runtime.dispose());
+
+/** Its outputs are its three parameters, whatever comes in. */
+const constantModel = defineModel({
+  inputShape: [1],
+  parameters: { w: { shape: [3], init: (_, out) => out.fill(0) } },
+  apply: ({ w }, x) => broadcastTo(reshape(w, [1, 3]), [x.shape[0]!, 3]),
+});
+
+/** ½·Σ(w − c)² over three parameters, averaged over a batch. */
+const quadratic: Loss = (outputs, targets) => {
+  const difference = sub(outputs, targets);
+  return mul(sum(mul(difference, difference)), 0.5 / outputs.shape[0]!);
+};
+
+/** Σ w·c, averaged over a batch. */
+const linear: Loss = (outputs, targets) => mul(sum(mul(outputs, targets)), 1 / outputs.shape[0]!);
+
+const phi = Float32Array.of(0.5, -1, 2);
+const centers = [
+  [1, 2, -1],
+  [-2, 0.5, 3],
+  [0.25, -0.75, 1.5],
+];
+
+/** The direction of one task with three examples, each a mini-batch of its own. */
+async function direction(algorithm: AlgorithmName, loss: Loss, optimizer: Optimizer): Promise<number[]> {
+  const learner: Learner = { model: constantModel, loss, target: float32(3), optimizer };
+  const loop = await InnerLoop.compile(runtime, learner, algorithms[algorithm], 3, [{ steps: 3, batch: 1 }]);
+  const start = {
+    initial: phi,
+    parameters: phi,
+    ...prefixState(freshState(optimizer, 3)),
+    lossTotal: new Float32Array(1),
+    inputs: new Float32Array(3),
+    targets: Float32Array.from(centers.flat()),
+  };
+  const result = await runtime.run(loop.stages({ start, batches: Int32Array.of(0, 1, 2) }), ['direction']);
+  return [...result.direction!];
+}
+
+function assertClose(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance = 1e-6): void {
+  assert.equal(actual.length, expected.length);
+  for (let i = 0; i < expected.length; i++) {
+    const difference = Math.abs(actual[i]! - expected[i]!);
+    assert.ok(
+      difference <= tolerance * Math.max(1, Math.abs(expected[i]!)),
+      `${actual[i]} ≠ ${expected[i]} at ${i}`,
+    );
+  }
+}
+
+const alpha = 0.1;
+const optimizer = sgd({ learningRate: alpha });
+/** After SGD on ½(w − c)²: w ← w − α(w − c). */
+const step = (w: number, c: number) => w - alpha * (w - c);
+
+test('on a quadratic all four directions have their closed form', async () => {
+  const adapted = (i: number, steps: number) =>
+    centers.slice(0, steps).reduce((w, c) => step(w, c[i]!), phi[i]!);
+  const closed: Record<AlgorithmName, (i: number) => number> = {
+    reptile: (i) => adapted(i, 3) - phi[i]!,
+    fomaml: (i) => -alpha * (adapted(i, 2) - centers[2]![i]!),
+    maml: (i) => -alpha * (1 - alpha) ** 2 * (adapted(i, 2) - centers[2]![i]!), // U' = (1 − α) per step
+    joint: (i) => -alpha * centers.reduce((total, c) => total + phi[i]! - c[i]!, 0),
+  };
+  for (const name of Object.keys(closed) as AlgorithmName[]) {
+    assertClose(await direction(name, quadratic, optimizer), [0, 1, 2].map(closed[name]));
+  }
+});
+
+test('FOMAML is MAML where the loss is linear, and differs where it is not', async () => {
+  assertClose(await direction('fomaml', linear, optimizer), await direction('maml', linear, optimizer));
+  const [first] = await direction('fomaml', quadratic, optimizer);
+  const [exact] = await direction('maml', quadratic, optimizer);
+  assert.ok(Math.abs(first! / exact! - 1 / (1 - alpha) ** 2) < 1e-5);
+});
+
+test('where the loss is linear Reptile is joint training', async () => {
+  assertClose(await direction('reptile', linear, optimizer), await direction('joint', linear, optimizer));
+});
+
+test('Adam with β₁ = 0 takes the steps of TensorFlow’s formula', async () => {
+  const learningRate = 0.05;
+  const beta2 = 0.999;
+  const moved = await direction('reptile', quadratic, adam({ learningRate, beta1: 0 }));
+  const expected = [0, 1, 2].map((i) => {
+    let [w, v] = [phi[i]!, 0];
+    centers.forEach((c, steps) => {
+      const g = w - c[i]!;
+      v = beta2 * v + (1 - beta2) * g * g;
+      w -= (learningRate * Math.sqrt(1 - beta2 ** (steps + 1)) * g) / (Math.sqrt(v) + 1e-8);
+    });
+    return w - phi[i]!;
+  });
+  assertClose(moved, expected, 1e-5);
+});
+
+test('Adam with both moments takes the steps of its formula', async () => {
+  const [learningRate, beta1, beta2] = [0.05, 0.9, 0.99];
+  const moved = await direction('reptile', quadratic, adam({ learningRate, beta1, beta2 }));
+  const expected = [0, 1, 2].map((i) => {
+    let [w, m, v] = [phi[i]!, 0, 0];
+    centers.forEach((c, steps) => {
+      const g = w - c[i]!;
+      m = beta1 * m + (1 - beta1) * g;
+      v = beta2 * v + (1 - beta2) * g * g;
+      const scale = Math.sqrt(1 - beta2 ** (steps + 1)) / (1 - beta1 ** (steps + 1));
+      w -= (learningRate * scale * m) / (Math.sqrt(v) + 1e-8);
+    });
+    return w - phi[i]!;
+  });
+  assertClose(moved, expected, 1e-5);
+});
+
+test('states composed from parallel tasks are those of the tasks in turn, where the gradients are the same', () => {
+  const beta2 = 0.9;
+  const moments = adam({ learningRate: 1, beta1: 0, beta2 });
+  const squares = [
+    [4, 1],
+    [9, 25],
+    [0.25, 16],
+  ]; // g² in two steps of three tasks
+  const after = (v: number, task: readonly number[]) =>
+    task.reduce((x, square) => beta2 * x + (1 - beta2) * square, v);
+  const start = { secondMoments: Float32Array.of(2), secondMomentsWeight: Float32Array.of(0.5) };
+  const apart = squares.map((task) => ({
+    secondMoments: Float32Array.of(after(2, task)),
+    secondMomentsWeight: Float32Array.of(after(0.5, [1, 1])),
+  }));
+  composeStates(moments, start, apart, 2);
+  assertClose(start.secondMoments, [squares.reduce(after, 2)]);
+  assertClose(start.secondMomentsWeight, [after(0.5, [1, 1, 1, 1, 1, 1])]);
+});

@@ -1,0 +1,237 @@
+/** Meta-training as a whole: repeatable, resumable, steady, and learning. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { fewShotTasks } from '../../src/data/few-shot.ts';
+import { glyphs } from '../../src/data/glyphs.ts';
+import { sineTasks } from '../../src/data/sine.ts';
+import { OptionError, TrainingError } from '../../src/errors.ts';
+import { evaluate, interval } from '../../src/meta/evaluate.ts';
+import {
+  type InnerOptimizerState,
+  initialState,
+  type MetaTrainOptions,
+  metaTrain,
+  type TrainingState,
+} from '../../src/meta/train.ts';
+import { mlp, omniglotNet } from '../../src/nn/index.ts';
+import { adam, sgd } from '../../src/optim/index.ts';
+import { nodeRuntime } from '../../src/runtime/node.ts';
+import type { Runtime } from '../../src/runtime/runtime.ts';
+
+const runtime = await nodeRuntime();
+after(() => runtime.dispose());
+
+const images = glyphs({ classes: 12, drawings: 8 });
+
+/** Five-way glyphs with a small network and the paper's inner Adam. */
+function glyphOptions(more: Partial<MetaTrainOptions> = {}): MetaTrainOptions {
+  return {
+    runtime,
+    tasks: fewShotTasks(images, { ways: 5 }),
+    model: omniglotNet({ ways: 5, filters: 8 }),
+    innerOptimizer: adam({ learningRate: 1e-3, beta1: 0 }),
+    trainShots: 6,
+    innerSteps: 3,
+    innerBatch: 10,
+    metaBatch: 3,
+    metaIterations: 4,
+    metaStep: 1,
+    seed: 7,
+    ...more,
+  };
+}
+
+function sineOptions(more: Partial<MetaTrainOptions> = {}): MetaTrainOptions {
+  return {
+    runtime,
+    tasks: sineTasks(),
+    model: mlp(),
+    innerOptimizer: sgd({ learningRate: 0.02 }),
+    trainShots: 50,
+    innerSteps: 5,
+    innerBatch: 10,
+    metaIterations: 50,
+    metaStep: 0.1,
+    ...more,
+  };
+}
+
+async function train(options: MetaTrainOptions): Promise<TrainingState> {
+  let state = options.from ?? initialState(options);
+  for await (const progress of metaTrain(options)) state = progress.state;
+  return state;
+}
+
+/** Everything in a state, as comparable plain data. */
+function bits({ iteration, parameters, innerState, outerState, random }: TrainingState) {
+  const bytes = (vector: Float32Array) => Buffer.from(Float32Array.from(vector).buffer).toString('base64');
+  const all = (state: Readonly<Record<string, Float32Array>>) =>
+    Object.fromEntries(Object.entries(state).map(([name, vector]) => [name, bytes(vector)]));
+  return { iteration, random, parameters: bytes(parameters), inner: all(innerState), outer: all(outerState) };
+}
+
+for (const innerOptimizerState of ['carry', 'reset', 'sequential'] as const) {
+  test(`any number of workers gives the same bits (${innerOptimizerState})`, async () => {
+    const alone = bits(await train(glyphOptions({ innerOptimizerState })));
+    for (const workers of [2, 3]) {
+      const pool = await nodeRuntime({ workers });
+      assert.deepEqual(bits(await train(glyphOptions({ innerOptimizerState, runtime: pool }))), alone);
+      await pool.dispose();
+    }
+  });
+}
+
+test('the ways to treat the inner state differ, and agree where there is one task at a time', async () => {
+  const run = async (innerOptimizerState: InnerOptimizerState, metaBatch: number) =>
+    bits(await train(glyphOptions({ innerOptimizerState, metaBatch }))).parameters;
+  assert.notEqual(await run('carry', 3), await run('sequential', 3));
+  assert.notEqual(await run('carry', 1), await run('reset', 1));
+  const [carry, sequential] = await Promise.all([
+    train(glyphOptions({ metaBatch: 1 })),
+    train(glyphOptions({ metaBatch: 1, innerOptimizerState: 'sequential' })),
+  ]);
+  carry.parameters.forEach((x, i) => {
+    assert.ok(Math.abs(x - sequential.parameters[i]!) < 1e-5);
+  });
+});
+
+for (const [name, options] of [
+  ['Reptile', glyphOptions()],
+  [
+    'FOMAML, outer Adam',
+    glyphOptions({ algorithm: 'fomaml', tailShots: 2, outerOptimizer: 'adam', metaStep: 1e-3 }),
+  ],
+  ['MAML', glyphOptions({ algorithm: 'maml', outerOptimizer: 'adam', metaStep: 1e-3 })],
+  ['sine', sineOptions()],
+] as const) {
+  test(`${name}: a resumed run ends with the bits of an uninterrupted one`, async () => {
+    const whole = bits(await train(options));
+    let half: TrainingState | undefined;
+    for await (const { iteration, state } of metaTrain(options)) {
+      if (iteration === Math.floor(options.metaIterations / 2)) {
+        half = structuredClone(state);
+        break;
+      }
+    }
+    assert.deepEqual(bits(await train({ ...options, from: half })), whole);
+  });
+}
+
+test('nothing is compiled in the steady loop', async () => {
+  const own = await nodeRuntime();
+  const counts: number[] = [];
+  for await (const _ of metaTrain(glyphOptions({ runtime: own, outerOptimizer: 'adam', metaStep: 1e-3 }))) {
+    counts.push(own.compilations);
+  }
+  assert.deepEqual(new Set(counts), new Set([2])); // the inner loop and the outer step
+  await own.dispose();
+});
+
+test('the seed decides: the same gives the same bits, another another', async () => {
+  const [a, b, c] = [
+    await train(sineOptions()),
+    await train(sineOptions()),
+    await train(sineOptions({ seed: 1 })),
+  ];
+  assert.deepEqual(bits(a), bits(b));
+  assert.notDeepEqual(bits(a), bits(c));
+});
+
+test('sine: Reptile learns to adapt, joint training does not', async () => {
+  const after32 = async (state: TrainingState) => {
+    const { tasks, model, innerOptimizer } = sineOptions();
+    const result = await evaluate({
+      runtime,
+      tasks,
+      model,
+      innerOptimizer,
+      parameters: state.parameters,
+      innerState: state.innerState,
+      evalTasks: 100,
+      shots: 10,
+      queryShots: 50,
+      innerSteps: 32,
+      innerBatch: 10,
+    });
+    return result.mean;
+  };
+  const untrained = await after32(initialState(sineOptions()));
+  const reptile = await after32(await train(sineOptions({ metaIterations: 5000 })));
+  const joint = await after32(await train(sineOptions({ metaIterations: 5000, algorithm: 'joint' })));
+  assert.ok(reptile < 0.6 * untrained, `${reptile} against ${untrained} untrained`);
+  assert.ok(reptile < 0.6 * joint, `${reptile} against ${joint} by joint training`);
+});
+
+test('a loss that is not finite stops training and leaves the last good state', async () => {
+  let last: TrainingState | undefined;
+  const options = sineOptions({ innerOptimizer: sgd({ learningRate: 50 }), metaStep: 1 });
+  await assert.rejects(
+    async () => {
+      for await (const { state } of metaTrain(options)) last = state;
+    },
+    (error: unknown) => error instanceof TrainingError && /^meta-iteration \d+: /.test(error.message),
+  );
+  assert.ok(last === undefined || last.parameters.every(Number.isFinite));
+});
+
+test('a signal stops training between two meta-iterations', async () => {
+  const controller = new AbortController();
+  let seen = 0;
+  await assert.rejects(async () => {
+    for await (const { iteration } of metaTrain(sineOptions({ signal: controller.signal }))) {
+      seen = iteration;
+      if (iteration === 3) controller.abort(new Error('enough'));
+    }
+  }, /enough/);
+  assert.equal(seen, 3);
+});
+
+const wrong: [Partial<MetaTrainOptions>, RegExp][] = [
+  [{ innerBatch: 31 }, /^innerBatch: 31 is more than the 30 examples .*\(6 train shots × 5\)/],
+  [{ tailShots: 2 }, /^tailShots: reptile has no tail/],
+  [{ algorithm: 'fomaml', tailShots: 6 }, /^tailShots: 6 of 6 train shots leaves none/],
+  [{ algorithm: 'reptil' as 'reptile' }, /did you mean "reptile"\?$/],
+  [{ metaBatch: 0 }, /^metaBatch: expected a whole number from 1 on, got 0/],
+  [{ model: mlp() }, /^model: takes inputs \[1\], the tasks give \[28,28,1\]/],
+];
+for (const [options, message] of wrong) {
+  test(`refused: ${JSON.stringify(Object.keys(options))} ${message}`, async () => {
+    await assert.rejects(
+      () => train(glyphOptions(options)),
+      (error: unknown) => error instanceof OptionError && message.test(error.message),
+    );
+  });
+}
+
+const evaluation = (runtimeOf: Runtime, transductive = false) => {
+  const options = glyphOptions();
+  const { parameters, innerState } = initialState(options);
+  return evaluate({
+    ...options,
+    runtime: runtimeOf,
+    parameters,
+    innerState,
+    innerOptimizer: adam({ learningRate: 1e-2, beta1: 0 }),
+    evalTasks: 30,
+    shots: 3,
+    innerSteps: 12,
+    innerBatch: 5,
+    transductive,
+  });
+};
+
+test('evaluation gives the same values for any number of workers, and beats chance', async () => {
+  const alone = await evaluation(runtime);
+  const pool = await nodeRuntime({ workers: 3 });
+  assert.deepEqual(await evaluation(pool), alone);
+  await pool.dispose();
+  assert.ok(alone.mean - alone.ci95 > 0.2, `${alone.mean} ± ${alone.ci95}`);
+  assert.notDeepEqual((await evaluation(runtime, true)).values, alone.values);
+});
+
+test('the interval is 1.96 standard errors', () => {
+  // 1, 2, 3, 4: mean 2.5, s² = 5/3
+  const { mean, ci95 } = interval(Float64Array.of(1, 2, 3, 4));
+  assert.equal(mean, 2.5);
+  assert.ok(Math.abs(ci95 - 1.96 * Math.sqrt(5 / 3 / 4)) < 1e-12);
+});
