@@ -58,9 +58,12 @@ export class Adaptation {
     const loop =
       innerSteps === 0
         ? undefined
-        : await InnerLoop.compile(runtime, learner, reptile, support, [
-            { steps: innerSteps, batch: innerBatch },
-          ]);
+        : await InnerLoop.compile(runtime, {
+            learner,
+            algorithm: reptile,
+            examples: support,
+            segments: [{ steps: innerSteps, batch: innerBatch }],
+          });
     const predictor = await runtime.compile(tracePredictor(learner.model, { support, query, transductive }));
     return new Adaptation(options, loop, predictor);
   }

@@ -7,7 +7,8 @@ import type { Runtime } from '../runtime/runtime.ts';
 import { Adaptation, type Initialization } from './adapt.ts';
 import { type LearnerOptions, resolveLearner } from './learner.ts';
 
-export interface EvaluateOptions extends LearnerOptions, Initialization {
+/** What is evaluated: how tasks are drawn, adapted to and judged. */
+export interface EvaluationOptions extends LearnerOptions {
   readonly runtime: Runtime;
   /** How many tasks. */
   readonly evalTasks: number;
@@ -25,6 +26,10 @@ export interface EvaluateOptions extends LearnerOptions, Initialization {
   readonly transductive?: boolean;
   /** Seed of the tasks and mini-batches. @default 0 */
   readonly seed?: number;
+}
+
+/** How one evaluation is watched and stopped. */
+export interface EvaluationWatch {
   /** Called with the number of tasks done. */
   readonly onProgress?: (done: number) => void;
   readonly signal?: AbortSignal;
@@ -41,12 +46,16 @@ export interface Evaluation {
   readonly values: Float64Array;
 }
 
+/** Evaluates an initialization. All calls see the same tasks, so that their results compare. */
+export type Evaluator = (start: Initialization, watch?: EvaluationWatch) => Promise<Evaluation>;
+
 /**
- * Adapts to `evalTasks` tasks, each from the same parameters and optimizer state, and judges the queries.
+ * Compiles an evaluation: adapting to `evalTasks` tasks, each from the same parameters and optimizer
+ * state, and judging the queries.
  * @throws {OptionError} when a mini-batch is larger than the support set
  */
-export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { runtime, tasks, evalTasks, shots, queryShots = 1, seed = 0, signal, onProgress } = options;
+export async function compileEvaluation(options: EvaluationOptions): Promise<Evaluator> {
+  const { runtime, tasks, evalTasks, shots, queryShots = 1, seed = 0 } = options;
   const { innerSteps = 50, innerBatch = 5, sampling, transductive = false } = options;
   const perShot = tasks.targets === 'classes' ? tasks.outputs : 1;
   if (innerSteps > 0 && innerBatch > shots * perShot) {
@@ -65,23 +74,33 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     transductive: transductive || tasks.targets === 'values',
   });
   const judge = tasks.targets === 'classes' ? accuracy : meanSquaredError;
-  const random = Random.stream(seed, 'evaluation');
-  const values = new Float64Array(evalTasks);
-  let next = 0;
-  let done = 0;
-  const work = async () => {
-    while (next < evalTasks) {
-      signal?.throwIfAborted();
-      const index = next++;
-      const task = tasks.sample(random, { support: shots, query: queryShots }); // drawn in order of index
-      values[index] = judge(await adaptation.predict(task, options, random), task.query);
-      onProgress?.(++done);
-    }
+
+  return async (start, { onProgress, signal } = {}) => {
+    const random = Random.stream(seed, 'evaluation');
+    const values = new Float64Array(evalTasks);
+    let next = 0;
+    let done = 0;
+    const work = async () => {
+      while (next < evalTasks) {
+        signal?.throwIfAborted();
+        const index = next++;
+        const task = tasks.sample(random, { support: shots, query: queryShots }); // drawn in order of index
+        values[index] = judge(await adaptation.predict(task, start, random), task.query);
+        onProgress?.(++done);
+      }
+    };
+    // Two in flight for each worker, so that none waits for the next task to be drawn.
+    await Promise.all(Array.from({ length: 2 * runtime.parallelism }, work));
+    const metric = tasks.targets === 'classes' ? 'accuracy' : 'meanSquaredError';
+    return { metric, ...interval(values), values };
   };
-  // Two in flight for each worker, so that none waits for the next task to be drawn.
-  await Promise.all(Array.from({ length: 2 * runtime.parallelism }, work));
-  const metric = tasks.targets === 'classes' ? 'accuracy' : 'meanSquaredError';
-  return { metric, ...interval(values), values };
+}
+
+/** Compiles and runs one evaluation. */
+export async function evaluate(
+  options: EvaluationOptions & Initialization & EvaluationWatch,
+): Promise<Evaluation> {
+  return (await compileEvaluation(options))(options, options);
 }
 
 /** Index of the largest output of each example; outputs [count, classes]. */

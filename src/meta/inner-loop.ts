@@ -136,6 +136,16 @@ interface Chunk {
   readonly segments: readonly Segment[];
 }
 
+export interface InnerLoopOptions {
+  readonly learner: Learner;
+  readonly algorithm: Algorithm;
+  /** Examples in a task. */
+  readonly examples: number;
+  readonly segments: readonly Segment[];
+  /** Programs a segment is cut into at least, where it has as many steps. @default 1 */
+  readonly pieces?: number;
+}
+
 /** A compiled inner loop: one or more programs that run one after another. */
 export class InnerLoop {
   readonly steps: number;
@@ -146,15 +156,9 @@ export class InnerLoop {
     this.steps = chunks.flatMap(({ segments }) => segments).reduce((total, { steps }) => total + steps, 0);
   }
 
-  /** Compiles the steps of `segments` on tasks of `examples` examples. */
-  static async compile(
-    runtime: Runtime,
-    learner: Learner,
-    algorithm: Algorithm,
-    examples: number,
-    segments: readonly Segment[],
-  ): Promise<InnerLoop> {
-    const cut = algorithm.chunks ? segments.flatMap(chunksOf) : [segments];
+  static async compile(runtime: Runtime, options: InnerLoopOptions): Promise<InnerLoop> {
+    const { learner, algorithm, examples, segments, pieces = 1 } = options;
+    const cut = algorithm.chunks ? segments.flatMap((segment) => chunksOf(segment, pieces)) : [segments];
     const chunks = cut.map(async (part) => ({
       segments: part,
       executable: await runtime.compile(traceSteps(learner, algorithm, examples, part)),
@@ -184,8 +188,11 @@ export interface InnerTask {
   readonly batches: Int32Array;
 }
 
-function chunksOf({ steps, batch }: Segment): Segment[][] {
-  const count = Math.ceil(steps / stepsPerProgram);
+function chunksOf({ steps, batch }: Segment, pieces: number): Segment[][] {
+  const count = Math.max(Math.ceil(steps / stepsPerProgram), Math.min(pieces, steps));
   const even = Math.ceil(steps / count); // equal chunks share one program; only the last may be shorter
-  return Array.from({ length: count }, (_, i) => [{ steps: Math.min(even, steps - i * even), batch }]);
+  const chunks: Segment[][] = [];
+  for (let done = 0; done < steps; done += even)
+    chunks.push([{ steps: Math.min(even, steps - done), batch }]);
+  return chunks;
 }

@@ -96,7 +96,13 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
   const { tailShots = 0, trainShots } = options;
   const plan = planInnerLoop(options);
   const learner = resolveLearner(options);
-  const loop = await InnerLoop.compile(runtime, learner, algorithms[algorithm], plan.examples, plan.segments);
+  const loop = await InnerLoop.compile(runtime, {
+    learner,
+    algorithm: algorithms[algorithm],
+    examples: plan.examples,
+    segments: plan.segments,
+    pieces: metaBatch > 1 ? 2 : 1, // so that workers can share the odd task
+  });
   const outer = await compileOuterStep(runtime, {
     name: options.outerOptimizer ?? 'sgd',
     innerLearningRate: innerOptimizer.learningRate,
@@ -113,7 +119,8 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
     const body = { examples: task.support.count, batch: innerBatch, batches: plan.bodySteps, sampling };
     return { examples: joinExamples(task), batches: withTail(miniBatches(random, body), task) };
   };
-  const runTask = ({ examples, batches }: ReturnType<typeof drawTask>, innerState: OptimizerState) => {
+  const outputs = ['direction', 'lossTotal', ...stateNames];
+  const stagesOf = ({ examples, batches }: ReturnType<typeof drawTask>, innerState: OptimizerState) => {
     const start = {
       initial: state.parameters,
       parameters: state.parameters,
@@ -122,15 +129,19 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
       inputs: examples.inputs,
       targets: examples.targets,
     };
-    return runtime.run(loop.stages({ start, batches }), ['direction', 'lossTotal', ...stateNames]);
+    return loop.stages({ start, batches });
   };
   const runMetaBatch = async (batch: readonly ReturnType<typeof drawTask>[]): Promise<Arrays[]> => {
     const first = innerOptimizerState === 'reset' ? zeros : state.innerState;
-    if (innerOptimizerState !== 'sequential') return Promise.all(batch.map((task) => runTask(task, first)));
+    if (innerOptimizerState !== 'sequential') {
+      const lists = batch.map((task) => stagesOf(task, first));
+      return runtime.runAll(lists, outputs);
+    }
     const results: Arrays[] = [];
     for (const task of batch) {
       const last = results.at(-1);
-      results.push(await runTask(task, last === undefined ? first : innerStateOf(last)));
+      const stages = stagesOf(task, last === undefined ? first : innerStateOf(last));
+      results.push(await runtime.run(stages, outputs));
     }
     return results;
   };

@@ -46,6 +46,15 @@ export class LocalRuntime implements Runtime {
     return runStages(loaded, fetch);
   }
 
+  async runAll<K extends string>(
+    lists: readonly (readonly Stage[])[],
+    fetch: readonly K[],
+  ): Promise<Arrays<K>[]> {
+    const results: Arrays<K>[] = [];
+    for (const stages of lists) results.push(await this.run(stages, fetch));
+    return results;
+  }
+
   async dispose(): Promise<void> {
     const programs = await this.#cache.dispose();
     await Promise.all(programs.map((program) => program.release()));

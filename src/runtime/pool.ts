@@ -7,6 +7,7 @@ import { DataError } from '../errors.ts';
 import type { Graph } from '../graph/trace.ts';
 import { disposedError, type LoadOptions, lowerGraph, type Program, ProgramCache } from './program.ts';
 import type { Arrays, Executable, Provider, Runtime, Stage } from './runtime.ts';
+import { type Segment, schedule } from './schedule.ts';
 
 /** What a worker is asked; `job` numbers the answer. */
 export type Request =
@@ -92,7 +93,8 @@ export class PoolRuntime implements Runtime {
   readonly #channels: readonly Channel[];
   readonly #idle: Channel[];
   readonly #waiting: ((channel: Channel) => void)[] = [];
-  readonly #cache = new ProgramCache<number>(); // by the numbers the workers know them by
+  /** By the numbers the workers know them by. */
+  readonly #cache = new ProgramCache<{ readonly program: number; readonly outputs: readonly string[] }>();
   #programs = 0;
 
   private constructor(channels: readonly Channel[], provider: Provider) {
@@ -121,13 +123,13 @@ export class PoolRuntime implements Runtime {
       const executable: Executable = {
         run: (inputs) => this.run([{ executable, inputs }], load.outputs),
       };
-      return [executable, program];
+      return [executable, { program, outputs: load.outputs }];
     }) as Promise<Executable<In, Out>>;
   }
 
   async run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
     const numbered = stages.map(({ executable, inputs }) => ({
-      program: this.#cache.loaded(executable),
+      program: this.#cache.loaded(executable).program,
       inputs,
     }));
     const channel =
@@ -139,6 +141,43 @@ export class PoolRuntime implements Runtime {
       if (next === undefined) this.#idle.push(channel);
       else next(channel);
     }
+  }
+
+  async runAll<K extends string>(
+    lists: readonly (readonly Stage[])[],
+    fetch: readonly K[],
+  ): Promise<Arrays<K>[]> {
+    const plan = schedule(
+      lists.map((stages) => stages.length),
+      this.parallelism,
+    );
+    const results: Arrays<K>[] = [];
+    // What the beginnings of cut lists leave to their ends. They come first on their workers, so each is
+    // under way before another worker asks for it.
+    const beginnings = new Map<number, Promise<Arrays>>();
+    const runSegment = async ({ list, from, to }: Segment): Promise<void> => {
+      const stages = lists[list]!;
+      if (to < stages.length) {
+        const part = stages.slice(0, to);
+        const outputs = part.flatMap(({ executable }) => this.#cache.loaded(executable).outputs);
+        beginnings.set(list, this.run(part, [...new Set(outputs)]));
+        await beginnings.get(list);
+      } else {
+        const inputs = stages.slice(0, from).map((stage) => stage.inputs);
+        const before = Object.assign({}, ...inputs, await beginnings.get(list));
+        const [first, ...rest] = stages.slice(from);
+        results[list] = await this.run(
+          [{ ...first!, inputs: { ...before, ...first!.inputs } }, ...rest],
+          fetch,
+        );
+      }
+    };
+    await Promise.all(
+      plan.map(async (segments) => {
+        for (const segment of segments) await runSegment(segment);
+      }),
+    );
+    return results;
   }
 
   async dispose(): Promise<void> {

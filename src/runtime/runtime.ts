@@ -33,6 +33,11 @@ export interface Runtime {
   compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>>;
   /** Runs stages one after another in one place and returns the outputs named by `fetch`. */
   run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>>;
+  /**
+   * Runs lists of stages that do not depend on each other, spread evenly over what the runtime has, and
+   * returns for each the outputs named by `fetch`.
+   */
+  runAll<K extends string>(lists: readonly (readonly Stage[])[], fetch: readonly K[]): Promise<Arrays<K>[]>;
   /** Frees all programs. A disposed runtime runs nothing more. */
   dispose(): Promise<void>;
 }

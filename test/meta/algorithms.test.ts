@@ -38,7 +38,12 @@ const centers = [
 /** The direction of one task with three examples, each a mini-batch of its own. */
 async function direction(algorithm: AlgorithmName, loss: Loss, optimizer: Optimizer): Promise<number[]> {
   const learner: Learner = { model: constantModel, loss, target: float32(3), optimizer };
-  const loop = await InnerLoop.compile(runtime, learner, algorithms[algorithm], 3, [{ steps: 3, batch: 1 }]);
+  const loop = await InnerLoop.compile(runtime, {
+    learner,
+    algorithm: algorithms[algorithm],
+    examples: 3,
+    segments: [{ steps: 3, batch: 1 }],
+  });
   const start = {
     initial: phi,
     parameters: phi,

@@ -62,7 +62,12 @@ async function run(
     target: name === 'sine' ? { dtype, shape: [1] } : int32(),
     dtype,
   };
-  const loop = await InnerLoop.compile(runtime, learner, algorithm, 50, [{ steps: 5, batch: 10 }]);
+  const loop = await InnerLoop.compile(runtime, {
+    learner,
+    algorithm,
+    examples: 50,
+    segments: [{ steps: 5, batch: 10 }],
+  });
   const initial = referenceParameters(network);
   const innerState = prefixState(state ?? freshState(optimizer, model.layout.size));
   const start: Arrays = {
