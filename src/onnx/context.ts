@@ -1,7 +1,7 @@
 /** What a lowering gets, and the parts several lowerings share. */
 import type { Operator, OperatorAttributes, Tensor } from '../graph/tensor.ts';
 import { arrayOf, type DType, type Shape } from '../graph/type.ts';
-import { type ModelBuilder, microsoft } from './model.ts';
+import { type ModelBuilder, microsoft, type OnnxAttributes } from './model.ts';
 
 /** What the lowering may count on. */
 export interface LoweringTarget {
@@ -29,7 +29,8 @@ export function scalar(model: ModelBuilder, dtype: DType, value: number): string
 }
 
 export function reshape(model: ModelBuilder, x: string, shape: Shape): string {
-  return model.op('Reshape', [x, model.integers(shape)]);
+  const literal: OnnxAttributes = shape.includes(0) ? { allowzero: 1 } : {}; // 0 would else mean “as before”
+  return model.op('Reshape', [x, model.integers(shape)], literal);
 }
 
 /** One operand of a matrix product: its value, its rank, and whether its last two axes are exchanged. */

@@ -27,6 +27,12 @@ function reduction(type: string): Lowering<'sum' | 'max'> {
     });
 }
 
+/**
+ * On WebGPU ONNX Runtime 1.30 has no kernel for `sign` (so the gradient of `abs`), `or`, `equal` of bools,
+ * slices of int32, moving bools (transpose, slice, pad, concat), the cast of ArgMax's int64, and float64 as
+ * a whole: it computes these on the CPU, with copies there and back. Of all that, an inner loop has only
+ * the slice of its table of mini-batches.
+ */
 const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   neg: same('Neg'),
   exp: same('Exp'),
