@@ -1,32 +1,13 @@
 /**
- * Charts as standalone SVG files: learning curves, the paper's Figure 1, a picture of a few-shot task.
- * Axes, lines and bands are drawn by Observable Plot into a linkedom document; titles and labels here,
- * because Plot puts those in HTML around the picture. Any browser and librsvg show the result alike.
+ * Charts as standalone SVG files: learning curves and the paper's Figure 1. Axes, lines and bands are drawn
+ * by Observable Plot into a linkedom document; titles and labels here, because Plot puts those in HTML
+ * around the picture. Any browser and librsvg show the result alike.
  */
 import * as Plot from '@observablehq/plot';
-import { encode } from 'fast-png';
 import { parseHTML } from 'linkedom';
 import { OptionError } from '../errors.ts';
-
-const width = 720;
-const padding = 16;
-const font = 'Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans Condensed, sans-serif';
-
-const colors = {
-  ink: '#1f2328',
-  muted: '#656d76',
-  grid: '#e6e8eb',
-  truth: '#c3c8ce',
-  before: '#c2571a',
-  after: '#1d6fb8',
-  right: '#1a7f37',
-  wrong: '#cf222e',
-  /** One after the other for the series of a chart; all are dark enough for text on white. */
-  series: [
-    ...['#1d6fb8', '#c2571a', '#1a7f5a', '#8250c4', '#b3326b'],
-    ...['#806000', '#0e7c86', '#7a4a2b', '#3f4a8a', '#656d76'],
-  ],
-} as const;
+import { percent, significant } from './format.ts';
+import { colors, drawn, heading, padding, page, round, shorten, tag, text, textWidth, width } from './svg.ts';
 
 const { document } = parseHTML('<!DOCTYPE html><html></html>');
 
@@ -61,7 +42,7 @@ export interface LearningCurveOptions {
 }
 
 /**
- * One line a series against the iteration, with a light band where intervals are given.
+ * One line a series against the iteration, with a light band where intervals are given; a lone point gets a bar.
  * @throws {OptionError} when there is nothing to draw, or a value is not finite or no accuracy.
  */
 export function learningCurve(options: LearningCurveOptions): string {
@@ -113,6 +94,16 @@ export function learningCurve(options: LearningCurveOptions): string {
           sort: 'iteration',
           fill: seriesColor(i),
           fillOpacity: 0.14,
+        }),
+      ),
+      series.map(({ points }, i) =>
+        Plot.ruleX(points.length === 1 ? band(points) : [], {
+          x: 'iteration',
+          y1: (point: LearningPoint) => within(point.low!),
+          y2: (point: LearningPoint) => within(point.high!),
+          stroke: seriesColor(i),
+          strokeWidth: 2,
+          strokeOpacity: 0.5,
         }),
       ),
       series.map(({ points }, i) =>
@@ -388,273 +379,8 @@ function adaptationKey(steps: number): string {
   );
 }
 
-// ------------------------------------------------------------------- a picture of one few-shot task
-
-export interface Glyph {
-  /** A square gray image, row-major, ink 0 and paper 1. */
-  readonly image: Float32Array;
-  /** Its class in 0 … ways − 1. */
-  readonly label: number;
-}
-
-export interface GlyphQuery extends Glyph {
-  /** The model's class probabilities [ways], before and after adaptation. */
-  readonly before: ArrayLike<number>;
-  readonly after: ArrayLike<number>;
-}
-
-export interface GlyphTaskOptions {
-  readonly title: string;
-  /** @default no line besides the count of right answers */
-  readonly subtitle?: string;
-  readonly ways: number;
-  /** At least one image a class; the first five of each are drawn. */
-  readonly support: readonly Glyph[];
-  /** The first five of each class are drawn; all are counted. */
-  readonly query: readonly GlyphQuery[];
-}
-
-/**
- * A column a class: its support images, then its query images, each over the classes the model took it
- * for before and after adaptation, shown by that class's first support image and the probability.
- * @throws {OptionError} when images, labels or probabilities do not fit `ways`.
- */
-export function glyphTask(options: GlyphTaskOptions): string {
-  const { ways, support, query } = options;
-  checkGlyphs(options);
-  const rightBefore = query.filter(({ before, label }) => argmax(before) === label).length;
-  const rightAfter = query.filter(({ after, label }) => argmax(after) === label).length;
-  const share = (count: number) =>
-    `${count} of ${query.length} (${Math.round((100 * count) / query.length)}%)`;
-  const summary = `Query images classified right: ${share(rightBefore)} before adaptation, ${share(rightAfter)} after.`;
-  const header = heading(options.title, options.subtitle, width, summary);
-
-  const drawnRows = 5;
-  const ofClass = <T extends Glyph>(glyphs: readonly T[], label: number) =>
-    glyphs.filter((glyph) => glyph.label === label).slice(0, drawnRows);
-  const bands = Math.ceil(ways / 8); // of at most eight columns
-  const columns = Math.ceil(ways / bands);
-  const left = 84;
-  const columnWidth = Math.min(124, (width - left - padding) / columns);
-  const size = 48;
-  const small = 22;
-
-  const parts: string[] = [];
-  let top = header.height + 8;
-  const rowLabel = (label: string, center: number) =>
-    parts.push(text(padding, center + 4, label, { fill: colors.muted }));
-  for (let first = 0; first < ways; first += columns) {
-    const classes = Array.from({ length: Math.min(columns, ways - first) }, (_, i) => first + i);
-    const center = (label: number) => left + (label - first + 0.5) * columnWidth;
-    const rows = <T extends Glyph>(glyphs: readonly T[]) =>
-      Math.max(...classes.map((label) => ofClass(glyphs, label).length));
-
-    for (const label of classes) {
-      const middle = { 'text-anchor': 'middle', fill: colors.muted };
-      parts.push(text(center(label), top + 6, `class ${label + 1}`, middle));
-    }
-    top += 16;
-    for (let row = 0; row < rows(support); row++, top += size + 6) {
-      if (row === 0) rowLabel('support', top + size / 2);
-      for (const label of classes) {
-        const glyph = ofClass(support, label)[row];
-        if (glyph) parts.push(picture(glyph.image, center(label) - size / 2, top, size));
-      }
-    }
-    top += 6;
-    for (let row = 0; row < rows(query); row++) {
-      parts.push(tag('path', { d: `M${padding},${round(top)}H${width - padding}`, stroke: colors.grid }));
-      top += 12;
-      rowLabel('query', top + size / 2);
-      rowLabel('before', top + size + 10 + small / 2);
-      rowLabel('after', top + size + 16 + small * 1.5);
-      for (const label of classes) {
-        const glyph = ofClass(query, label)[row];
-        if (!glyph) continue;
-        parts.push(picture(glyph.image, center(label) - size / 2, top, size));
-        [glyph.before, glyph.after].forEach((probabilities, i) => {
-          const guess = argmax(probabilities);
-          const thumbnail = ofClass(support, guess)[0]!.image;
-          const y = top + size + 10 + i * (small + 6);
-          parts.push(
-            picture(thumbnail, center(label) - small / 2, y, small),
-            verdict(guess === label, probabilities[guess]!, center(label), y + small / 2),
-          );
-        });
-      }
-      top += size + 2 * small + 28;
-    }
-    top += 14;
-  }
-  return page(options.title, top, [header.svg, ...parts]);
-}
-
-function checkGlyphs({ ways, support, query }: GlyphTaskOptions): void {
-  const fail = (fault: string) => {
-    throw new OptionError(`glyphTask: ${fault}`);
-  };
-  if (query.length === 0) fail('no query images to draw: give at least one');
-  for (const { image, label } of [...support, ...query]) {
-    const side = Math.sqrt(image.length);
-    if (image.length === 0 || !Number.isInteger(side)) {
-      fail(`expected square gray images such as 28 × 28 = 784 values, got ${image.length} values`);
-    }
-    if (!Number.isInteger(label) || label < 0 || label >= ways) {
-      fail(`expected labels in 0 … ${ways - 1} for ${ways} ways, got ${label}`);
-    }
-  }
-  for (let label = 0; label < ways; label++) {
-    if (!support.some((glyph) => glyph.label === label))
-      fail(`class ${label} has no support image: give at least one`);
-  }
-  for (const { before, after } of query) {
-    for (const probabilities of [Array.from(before), Array.from(after)]) {
-      if (probabilities.length === ways && probabilities.every(Number.isFinite)) continue;
-      fail(`expected ${ways} class probabilities for ${ways} ways, got [${probabilities.join(', ')}]`);
-    }
-  }
-}
-
-/** A gray image as an embedded PNG with a hairline frame. */
-function picture(image: Float32Array, x: number, y: number, size: number): string {
-  const side = Math.sqrt(image.length);
-  const data = Uint8Array.from(image, (value) => Math.round(255 * Math.min(1, Math.max(0, value))));
-  const png = encode({ width: side, height: side, data, channels: 1, depth: 8 });
-  const href = `data:image/png;base64,${Buffer.from(png).toString('base64')}`;
-  const box = { x, y, width: size, height: size };
-  return (
-    tag('image', { ...box, href, style: 'image-rendering:pixelated' }) +
-    tag('rect', { ...box, fill: 'none', stroke: colors.truth })
-  );
-}
-
-/** Around a thumbnail at (x, y): a tick or a cross, drawn because not every font has them, and a percentage. */
-function verdict(right: boolean, probability: number, x: number, y: number): string {
-  const color = right ? colors.right : colors.wrong;
-  const shape = right ? 'l3.5,3.5l6,-7.5' : 'm0.5,-4l8,8m0,-8l-8,8';
-  const line = { fill: 'none', stroke: color, 'stroke-width': 2, 'stroke-linecap': 'round' };
-  return (
-    tag('path', { class: right ? 'right' : 'wrong', d: `M${round(x - 30)},${round(y)}${shape}`, ...line }) +
-    text(x + 15, y + 4, `${Math.round(100 * probability)}%`, { fill: color })
-  );
-}
-
-// ------------------------------------------------------------------------------------ SVG
-
-/** The whole file: a white page with `parts` on it. */
-function page(title: string, height: number, parts: readonly string[], pageWidth = width): string {
-  const box = { width: pageWidth, height, viewBox: `0 0 ${pageWidth} ${round(height)}` };
-  const style = { 'font-family': font, 'font-size': 12, fill: colors.ink };
-  return `${tag(
-    'svg',
-    { xmlns: 'http://www.w3.org/2000/svg', ...box, ...style, role: 'img', 'aria-label': title },
-    tag('rect', { width: pageWidth, height, fill: 'white' }),
-    ...parts,
-  )}\n`;
-}
-
-/** Title, subtitle and a further line, wrapped and left-aligned, and the height they take. */
-function heading(title: string, subtitle = '', pageWidth = width, further = '') {
-  const lines: string[] = [];
-  let y = 10;
-  const write = (content: string, size: number, style: Attributes) => {
-    for (const line of wrap(content, size, pageWidth - 2 * padding)) {
-      y += size * 1.4;
-      lines.push(text(padding, y, line, { 'font-size': size, ...style }));
-    }
-  };
-  write(title, 17, { 'font-weight': 600 });
-  write(subtitle, 13, { fill: colors.muted });
-  write(further, 13, { fill: colors.muted });
-  return { svg: lines.join(''), height: Math.ceil(y) + 14 };
-}
-
-function wrap(content: string, size: number, available: number): string[] {
-  const lines: string[] = [];
-  for (const word of content.split(/\s+/).filter(Boolean)) {
-    const longer = `${lines.at(-1) ?? ''} ${word}`.trim();
-    if (lines.length > 0 && textWidth(longer, size) <= available) lines[lines.length - 1] = longer;
-    else lines.push(word);
-  }
-  return lines;
-}
-
-/** What Plot drew, without its HTML style sheet and with short numbers. */
-function drawn(plot: Element): string {
-  for (const style of plot.querySelectorAll('style')) style.remove();
-  for (const element of plot.querySelectorAll('*')) {
-    for (const name of ['d', 'transform', 'x', 'y', 'x1', 'x2', 'y1', 'y2', 'cx', 'cy', 'width', 'height']) {
-      const value = element.getAttribute(name);
-      if (value !== null) {
-        element.setAttribute(
-          name,
-          value.replace(/-?[\d.]+(e[-+]?\d+)?/g, (number) => round(Number(number))),
-        );
-      }
-    }
-  }
-  return tag('g', { 'text-anchor': 'middle' }, plot.innerHTML);
-}
-
-type Attributes = Record<string, string | number>;
-
-/** An element; `children` are SVG already, attribute values are not. */
-function tag(name: string, attributes: Attributes, ...children: readonly string[]): string {
-  const list = Object.entries(attributes).map(
-    ([key, value]) => ` ${key}="${typeof value === 'number' ? round(value) : escapeXml(value)}"`,
-  );
-  const open = `<${name}${list.join('')}`;
-  return children.length === 0 ? `${open}/>` : `${open}>${children.join('')}</${name}>`;
-}
-
-function text(x: number, y: number, content: string, attributes: Attributes = {}): string {
-  return tag('text', { x, y, ...attributes }, escapeXml(content));
-}
-
-function escapeXml(content: string): string {
-  const entities: Record<string, string> = { '<': '&lt;', '>': '&gt;', '&': '&amp;', '"': '&quot;' };
-  return content
-    .replace(/[\p{Cc}\p{Cs}]/gu, ' ') // control characters and half surrogates are not allowed in XML
-    .replace(/[<>&"]/g, (character) => entities[character]!);
-}
-
-/** At most two decimals, so that files are small and stay the same from machine to machine. */
-function round(value: number): string {
-  return String(Math.round(value * 100) / 100 + 0); // + 0 makes −0 a 0
-}
-
-/** A text's width in px, estimated for bold Helvetica: there is no font to measure. */
-function textWidth(content: string, size: number): number {
-  let ems = 0;
-  for (const character of content) {
-    if (/[\sfijlrtI.,:;'|()/-]/.test(character)) ems += 0.33;
-    else ems += /[A-Zmw%…→]/.test(character) ? 0.82 : 0.58;
-  }
-  return ems * size;
-}
-
-function shorten(content: string, length: number): string {
-  return content.length > length ? `${content.slice(0, length - 1)}…` : content;
-}
-
-/** `97.6%` for 0.976. */
-function percent(value: number): string {
-  return `${(100 * value).toFixed(1)}%`;
-}
-
-/** Three significant digits or whole numbers: 0.0990, 12.3, 1234. */
-function significant(value: number): string {
-  return Math.abs(value) < 100 ? value.toPrecision(3) : value.toFixed(0);
-}
-
 function seriesColor(index: number): string {
   return colors.series[index % colors.series.length]!;
-}
-
-function argmax(values: ArrayLike<number>): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
-  return best;
 }
 
 const min = (values: readonly number[]) => values.reduce((a, b) => Math.min(a, b));

@@ -175,8 +175,11 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
   }
 }
 
-/** The options of the inner loop, checked and put in the form it is compiled from. */
-function planInnerLoop(options: MetaTrainOptions): {
+/**
+ * The options of the inner loop, checked and put in the form it is compiled from.
+ * @throws {OptionError} when options do not fit together
+ */
+export function planInnerLoop(options: Omit<MetaTrainOptions, 'runtime'>): {
   /** Examples of a task, the tail's behind the others. */
   examples: number;
   segments: readonly Segment[];

@@ -4,11 +4,10 @@ import { decode } from 'fast-png';
 import {
   type AdaptationPanel,
   adaptationCurves,
-  type GlyphQuery,
-  glyphTask,
   type LearningSeries,
   learningCurve,
 } from '../../src/cli/charts.ts';
+import { type GlyphQuery, glyphTask } from '../../src/cli/glyph-task.ts';
 import { OptionError } from '../../src/errors.ts';
 
 const nasty = 'a <b> & "c" \'d\' \u0007 \ud800 é →';

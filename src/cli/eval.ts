@@ -1,0 +1,192 @@
+/** `anole eval`: evaluates saved weights, with other shots, steps or tasks than they were trained for. */
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { DataError, OptionError } from '../errors.ts';
+import { adaptToSines } from '../experiments/run.ts';
+import { checkSettings, type Settings } from '../experiments/settings.ts';
+import { evaluationOptions, type Setup, setUp } from '../experiments/setup.ts';
+import { decodeCheckpoint } from '../meta/checkpoint.ts';
+import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
+import type { TrainingState } from '../meta/train.ts';
+import { algorithmNames, aligned, count, describeTask, percent, significant } from './format.ts';
+import { untilInterrupted } from './interrupt.ts';
+import { readImages, startRuntimes } from './machine.ts';
+import { addEvalFlags, type CommonFlags } from './options.ts';
+import { type Progress, terminalProgress } from './progress.ts';
+import { weightsFile } from './run-folder.ts';
+
+type EvalFlags = CommonFlags &
+  Partial<
+    Pick<Settings, 'ways' | 'shots' | 'evalSteps' | 'evalBatch' | 'evalTasks' | 'transductive' | 'seed'>
+  >;
+
+export function evalCommand(): Command {
+  const command = new Command('eval')
+    .summary('evaluate saved weights with other shots, steps or tasks')
+    .description(
+      'Adapts saved weights to fresh tasks of classes they were not trained on, and judges them before and\n' +
+        'after. Without flags it repeats the evaluation at the end of the training, number for number.',
+    )
+    .argument('<run>', 'folder of a run, or its weights.safetensors');
+  return addEvalFlags(command)
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Examples:',
+        '  anole eval runs/demo/glyphs                     as it was trained',
+        '  anole eval runs/demo/glyphs --shots 1           from a single example a class',
+        '  anole eval runs/demo/glyphs --transductive --eval-tasks 2000 --json',
+      ].join('\n'),
+    )
+    .action(evaluateRun);
+}
+
+async function evaluateRun(run: string, flags: EvalFlags): Promise<void> {
+  const { path, trained, state } = await readRun(run);
+  const settings = adjusted(trained, flags);
+  const setup = setUp(settings, await readImages(trained, flags.data));
+  const start = state(setup);
+  const progress = terminalProgress(flags);
+  const seed = flags.seed ?? settings.seed;
+  const result = await untilInterrupted((signal) =>
+    judge(setup, { start, seed, progress, signal, workers: flags.workers, device: flags.device }),
+  );
+  const facts = { settings, seed, path, iteration: start.iteration, ...result };
+  console.log(flags.json ? JSON.stringify(resultEvent(facts)) : summary(facts));
+}
+
+/** Reads a run's weights and the settings in them. */
+async function readRun(run: string) {
+  const isFolder = await stat(run).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  const path = isFolder ? join(run, weightsFile) : run;
+  const bytes = await readFile(path).catch((cause) => {
+    throw new DataError(`${path}: no weights there: give the folder of a run, such as runs/demo/sine`, {
+      cause,
+    });
+  });
+  const checkpoint = decodeCheckpoint(bytes, path);
+  try {
+    const trained = checkSettings(checkpoint.settings as Record<keyof Settings, unknown>);
+    return { path, trained, state: checkpoint.state };
+  } catch (cause) {
+    throw new DataError(
+      `${path}: its settings are not ones this version knows (${(cause as Error).message}): train it anew`,
+      { cause },
+    );
+  }
+}
+
+/** The settings of the training with what the flags change of the evaluation. */
+function adjusted(trained: Settings, flags: EvalFlags): Settings {
+  if (flags.ways !== undefined && flags.ways !== trained.ways) {
+    throw new OptionError(
+      `ways: the weights have an output for each of ${trained.ways} classes: train with --ways ${flags.ways}`,
+    );
+  }
+  const changed = Object.fromEntries(
+    (['shots', 'evalSteps', 'evalBatch', 'evalTasks', 'transductive'] as const).flatMap((name) =>
+      flags[name] === undefined ? [] : [[name, flags[name]]],
+    ),
+  );
+  const settings = { ...trained, ...changed };
+  const fitting = Math.min(settings.evalBatch, settings.ways * settings.shots);
+  return checkSettings({ ...settings, evalBatch: flags.evalBatch ?? fitting });
+}
+
+interface Judgement {
+  readonly before: Evaluation;
+  readonly after: Evaluation;
+  /** Of sines: on Figure 1's task. */
+  readonly mseBefore?: number;
+  readonly mseAfter?: number;
+}
+
+async function judge(
+  setup: Setup,
+  options: {
+    readonly start: TrainingState;
+    readonly seed: number;
+    readonly progress: Progress;
+    readonly signal: AbortSignal;
+    readonly workers?: number;
+    readonly device?: 'cpu' | 'webgpu';
+  },
+): Promise<Judgement> {
+  const { start, seed, progress, signal } = options;
+  const { settings } = setup;
+  const runtimes = await startRuntimes({ ...settings, metaBatch: settings.evalTasks }, options);
+  try {
+    const runtime = runtimes.evaluation;
+    const evaluator = await compileEvaluation(evaluationOptions(setup, { runtime, seed }));
+    const untouched = await compileEvaluation(evaluationOptions(setup, { runtime, seed, evalSteps: 0 }));
+    progress.start('evaluating', settings.evalTasks, 'tasks');
+    const after = await evaluator(start, { signal, onProgress: (done) => progress.update(done) });
+    const before = await untouched(start, { signal });
+    if (settings.task !== 'sine') return { before, after };
+    const [{ mseBefore, mseAfter }] = await adaptToSines(setup, { runtime, start });
+    return { before, after, mseBefore, mseAfter };
+  } finally {
+    progress.stop();
+    await runtimes.dispose();
+  }
+}
+
+interface Facts extends Judgement {
+  readonly settings: Settings;
+  /** Of the evaluation's tasks. */
+  readonly seed: number;
+  readonly path: string;
+  /** Meta-iterations the weights were trained for. */
+  readonly iteration: number;
+}
+
+/** The one line of `--json`. */
+function resultEvent({ settings, seed, path, iteration, before, after, mseBefore, mseAfter }: Facts) {
+  const { task, algorithm, ways, shots, transductive, evalSteps, evalBatch, evalTasks } = settings;
+  const measures =
+    task === 'sine'
+      ? {
+          ...{ mseBefore, mseAfter },
+          ...{ testMseBefore: before.mean, testMseBeforeCi95: before.ci95 },
+          ...{ testMse: after.mean, testMseCi95: after.ci95 },
+        }
+      : {
+          ...{ testAccuracyBefore: before.mean, testAccuracyBeforeCi95: before.ci95 },
+          ...{ testAccuracy: after.mean, testAccuracyCi95: after.ci95 },
+        };
+  return {
+    event: 'result',
+    ...{ task, algorithm, ways, shots, transductive, metaIterations: iteration },
+    ...{ evalSteps, evalBatch, evalTasks },
+    ...measures,
+    ...{ seed, weights: path },
+  };
+}
+
+function summary({ settings, path, iteration, before, after, mseBefore, mseAfter }: Facts): string {
+  const { task, algorithm, evalSteps, evalTasks } = settings;
+  const shown = task === 'sine' ? significant : percent;
+  const measure = ({ mean, ci95 }: Evaluation) => `${shown(mean)} ± ${shown(ci95)}`;
+  const over = `95% interval over ${count(evalTasks)} ${task === 'sine' ? 'fresh waves' : 'tasks of unseen classes'}`;
+  return [
+    `${describeTask(settings)}; ${algorithmNames[algorithm]}, ${count(iteration)} meta-iterations (${path})`,
+    '',
+    aligned([
+      ...(mseBefore === undefined || mseAfter === undefined
+        ? []
+        : [
+            [
+              "Figure 1's task",
+              `mean squared error ${significant(mseBefore)} before, ${significant(mseAfter)} after`,
+            ] as const,
+          ]),
+      [task === 'sine' ? 'error before' : 'accuracy before', measure(before)],
+      [`after ${evalSteps} steps`, `${measure(after)}  (${over})`],
+    ]),
+  ].join('\n');
+}

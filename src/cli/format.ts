@@ -1,0 +1,54 @@
+/** Numbers, times, tables and names as text for people. */
+import type { Settings } from '../experiments/settings.ts';
+
+/** `97.6%` for 0.976. */
+export function percent(value: number): string {
+  return `${(100 * value).toFixed(1)}%`;
+}
+
+/** Three significant digits or whole numbers: 0.0990, 12.3, 1234. */
+export function significant(value: number): string {
+  return Math.abs(value) < 100 ? value.toPrecision(3) : value.toFixed(0);
+}
+
+/** `25,000`; a fraction is rounded to a whole. */
+export function count(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+/** `31.2 s`, `4 min 05 s` or `2 h 03 min`. */
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const two = (value: number) => String(Math.floor(value)).padStart(2, '0');
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${two(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${two((seconds % 3600) / 60)} min`;
+}
+
+/** `0:07`, `12:34` or `1:02:03`: short and of steady width, for a line that is drawn again and again. */
+export function clock(seconds: number): string {
+  const whole = Math.round(seconds);
+  const two = (value: number) => String(value).padStart(2, '0');
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor(whole / 60) % 60;
+  return `${hours > 0 ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}`;
+}
+
+/** Labels in one column, what they say in the next; further lines of an entry stand under its first. */
+export function aligned(rows: readonly (readonly [label: string, ...lines: string[]])[]): string {
+  const width = Math.max(...rows.map(([label]) => label.length));
+  return rows
+    .flatMap(([label, ...lines]) =>
+      lines.map((line, i) => `  ${(i === 0 ? label : '').padEnd(width)}  ${line}`.trimEnd()),
+    )
+    .join('\n');
+}
+
+/** `Omniglot, 5-way 5-shot` or `Sine waves, 10 points`. */
+export function describeTask({ task, ways, shots, transductive }: Settings): string {
+  if (task === 'sine') return `Sine waves, ${shots} points`;
+  const name = task === 'omniglot' ? 'Omniglot' : 'Glyphs';
+  return `${name}, ${ways}-way ${shots}-shot${transductive ? ', transductive' : ''}`;
+}
+
+/** As the paper writes them. */
+export const algorithmNames = { reptile: 'Reptile', fomaml: 'FOMAML', maml: 'MAML', joint: 'Joint training' };

@@ -1,0 +1,210 @@
+/** Flags: one table from the settings to what is typed, and how values are read and explained. */
+import { type Command, Option } from 'commander';
+import { didYouMean, OptionError } from '../errors.ts';
+import { algorithmDefaults, presets, taskDefaults } from '../experiments/presets.ts';
+import {
+  oneOf,
+  type Rule,
+  rules,
+  type Settings,
+  type TaskName,
+  wholeNumber,
+} from '../experiments/settings.ts';
+
+type SettingName = Exclude<keyof Settings, 'task'>;
+
+interface Flag {
+  /** Such as `--inner-iters <n>`. */
+  readonly flag: string;
+  /** What it is, its unit and what it does. */
+  readonly text: string;
+}
+
+type Group = 'Training' | 'Tasks' | 'Inner loop' | 'Outer loop' | 'Evaluation';
+
+const groups: Readonly<Record<Group, readonly SettingName[]>> = {
+  Training: ['algorithm', 'seed'],
+  Tasks: ['ways', 'shots', 'trainShots', 'tailShots'],
+  'Inner loop': [
+    ...(['innerSteps', 'innerBatch', 'sampling', 'innerOptimizer'] as const),
+    ...(['innerOptimizerState', 'innerLr', 'loss'] as const),
+  ],
+  'Outer loop': ['metaIterations', 'metaBatch', 'metaStep', 'metaStepFinal', 'outerOptimizer'],
+  Evaluation: ['evalSteps', 'evalBatch', 'evalTasks', 'evalEvery', 'transductive'],
+};
+
+const flags: { readonly [K in SettingName]: Flag } = {
+  algorithm: { flag: '--algorithm <name>', text: 'reptile, fomaml, maml or joint' },
+  seed: { flag: '--seed <n>', text: 'of the class split, the initialization and every task' },
+  ways: { flag: '--ways <n>', text: 'classes in a task; not for sine' },
+  shots: { flag: '--shots <n>', text: 'examples a class to adapt to when evaluated; points of a sine' },
+  trainShots: { flag: '--train-shots <n>', text: 'examples a class of a training task; points of a sine' },
+  tailShots: {
+    flag: '--tail-shots <n>',
+    text: 'how many of them are kept for the last inner batch of fomaml and maml; 0 shares all',
+  },
+  innerSteps: { flag: '--inner-iters <n>', text: 'k, gradient steps on a training task' },
+  innerBatch: { flag: '--inner-batch <n>', text: 'examples in a mini-batch' },
+  sampling: {
+    flag: '--sampling <how>',
+    text: 'mini-batches by cycle (shuffle, walk through, reshuffle) or replacement (independent draws)',
+  },
+  innerOptimizer: { flag: '--inner-optimizer <name>', text: 'adam (with beta1 = 0) or sgd' },
+  innerOptimizerState: {
+    flag: '--inner-optimizer-state <how>',
+    text: "carry Adam's moments from task to task, reset them, or carry them in sequential order",
+  },
+  innerLr: { flag: '--inner-lr <x>', text: 'learning rate α' },
+  loss: { flag: '--loss <how>', text: 'mean or sum over a mini-batch' },
+  metaIterations: { flag: '--meta-iters <n>', text: 'N, outer steps' },
+  metaBatch: { flag: '--meta-batch <n>', text: 'tasks an outer step averages' },
+  metaStep: {
+    flag: '--meta-step <x>',
+    text: 'outer step ε at the start; goes linearly to --meta-step-final',
+  },
+  metaStepFinal: { flag: '--meta-step-final <x>', text: 'outer step at the end' },
+  outerOptimizer: {
+    flag: '--outer-optimizer <name>',
+    text: 'sgd moves by ε times the mean direction, adam takes it for a gradient',
+  },
+  evalSteps: { flag: '--eval-iters <n>', text: 'gradient steps on an evaluation task' },
+  evalBatch: { flag: '--eval-batch <n>', text: 'examples in a mini-batch of an evaluation task' },
+  evalTasks: { flag: '--eval-tasks <n>', text: 'tasks of the evaluation on unseen classes at the end' },
+  evalEvery: {
+    flag: '--eval-every <n>',
+    text: 'meta-iterations between points of the learning curve (fresh tasks of the training classes); 0: none',
+  },
+  transductive: {
+    flag: '--transductive',
+    text: 'classify all queries of a task in one batch; without it each on its own beside the support set',
+  },
+};
+
+/** What `--workers` and `--device` may be; they do not change what is computed. */
+const machineRules = { workers: wholeNumber(1, 256), device: oneOf('cpu', 'webgpu') };
+
+/** How the machine is used and what is printed. */
+export interface CommonFlags {
+  readonly workers?: number;
+  readonly device?: 'cpu' | 'webgpu';
+  readonly data?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+export type TrainFlags = Partial<Settings> &
+  CommonFlags & { readonly preset?: string; readonly out?: string };
+
+/** Adds every setting's flag. */
+export function addTrainFlags(command: Command): Command {
+  const names = Object.keys(presets).join(', ');
+  add(command, 'Training', new Option('--preset <name>', `the paper's settings by name: ${names}`));
+  for (const [group, settings] of Object.entries(groups)) {
+    for (const name of settings) add(command, group, settingOption(name, defaultOf(name)));
+  }
+  const out = 'where weights, metrics and pictures go (default: runs/<task>-<time>)';
+  add(command, machineGroup, new Option('--out <folder>', out));
+  return addCommonFlags(command, 'cores, at most --meta-batch; sine 1');
+}
+
+/** The flags an evaluation of saved weights may change; what it does not say stays as trained. */
+export function addEvalFlags(command: Command): Command {
+  const changeable = ['shots', 'evalSteps', 'evalBatch', 'evalTasks', 'transductive'] as const;
+  for (const name of changeable) add(command, 'Evaluation', settingOption(name, 'as trained'));
+  const alone = new Option('--no-transductive', 'classify each query on its own beside the support set');
+  const seed = new Option('--seed <n>', 'of the tasks (default: as trained)');
+  add(command, 'Evaluation', alone);
+  add(command, 'Evaluation', withValue(seed, rules.seed));
+  add(command, 'Evaluation', withValue(new Option('--ways <n>'), rules.ways).hideHelp()); // to say why not
+  return addCommonFlags(command, 'cores; sine 1');
+}
+
+function addCommonFlags(command: Command, workersDefault: string): Command {
+  const workers = `threads that run tasks; any number gives the same bits (default: ${workersDefault})`;
+  const device = new Option('--device <name>', 'cpu or webgpu (default: cpu)');
+  const data = 'folder with the Omniglot zips (default: what `anole data fetch` got)';
+  add(command, machineGroup, withValue(new Option('--workers <n>', workers), machineRules.workers));
+  add(command, machineGroup, withValue(device, machineRules.device));
+  add(command, machineGroup, new Option('--data <folder>', data));
+  add(command, machineGroup, new Option('--json', 'print one JSON object a line (default: text for people)'));
+  add(
+    command,
+    machineGroup,
+    new Option('--quiet', 'no progress on stderr (default: in a terminal, not in CI)'),
+  );
+  return command;
+}
+
+const machineGroup = 'Machine and output';
+
+function add(command: Command, group: string, option: Option): void {
+  command.addOption(option.helpGroup(`${group}:`));
+}
+
+/** The settings among the flags. */
+export function givenSettings(flags: Partial<Settings>): Partial<Settings> {
+  const names = Object.values(groups).flat();
+  return Object.fromEntries(
+    names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]])),
+  );
+}
+
+/** A message of the library in the words of the command line: `innerBatch` becomes `--inner-batch`. */
+export function inFlags(message: string): string {
+  const written = (name: string) => flagName(flags[name as SettingName].flag);
+  const names = Object.keys(flags).join('|');
+  return message
+    .replace(new RegExp(`^(${names}):`), (_, name: string) => `${written(name)}:`)
+    .replace(/\b[a-z]+[A-Z][A-Za-z]*\b/g, (word) => (Object.hasOwn(flags, word) ? written(word) : word))
+    .replace(/^(preset|workers|device|out|data):/, '--$1:');
+}
+
+function settingOption(name: SettingName, fallback: string): Option {
+  const { flag, text } = flags[name];
+  const option = new Option(flag, `${text} (default: ${fallback})`);
+  // commander names the value after the flag, the settings have their own names
+  option.attributeName = () => name;
+  return flag.includes('<') ? withValue(option, rules[name]) : option;
+}
+
+function withValue(option: Option, rule: Rule): Option {
+  const name = flagName(option.flags);
+  return option.argParser((text) => {
+    const value = rule.numeric ? readNumber(text) : text;
+    if (rule.holds(value)) return value;
+    const hint = rule.choices === undefined ? '' : didYouMean(text, rule.choices);
+    throw new OptionError(`${name}: expected ${rule.expected}, got "${text}"${hint}`);
+  });
+}
+
+/** Plain decimal notation only: `Number` would also read an empty string, `0x10` and spaces. */
+function readNumber(text: string): number {
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
+}
+
+function flagName(flag: string): string {
+  return flag.split(' ')[0]!;
+}
+
+/** A setting's default, with the tasks and algorithms where it is another. */
+function defaultOf(name: SettingName): string {
+  if (name === 'evalEvery') return 'a fifth of --meta-iters, at most 1,000';
+  if (name === 'transductive') return 'off';
+  const shown = (value: unknown) =>
+    typeof value === 'number' ? value.toLocaleString('en-US', digits) : `${value}`;
+  const usual = taskDefaults.omniglot[name];
+  const exceptions: string[] = [];
+  for (const task of ['glyphs', 'sine'] as const satisfies readonly TaskName[]) {
+    const value = taskDefaults[task][name];
+    if (value !== usual && !(task === 'sine' && name === 'ways')) exceptions.push(`${task} ${shown(value)}`);
+  }
+  for (const [algorithm, { sine, omniglot }] of Object.entries(algorithmDefaults)) {
+    if (omniglot[name] === undefined) continue;
+    exceptions.push(
+      `${algorithm} ${shown(omniglot[name])}${sine[name] === undefined ? ' but for sine' : ''}`,
+    );
+  }
+  return [shown(usual), ...exceptions].join('; ');
+}
+
+const digits = { maximumSignificantDigits: 6 } as const;

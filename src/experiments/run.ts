@@ -1,0 +1,197 @@
+/** Running settings: training with a learning curve, the evaluation at the end, and single tasks to look at. */
+import { Random } from '../data/random.ts';
+import { figure1Task } from '../data/sine.ts';
+import type { Task } from '../data/task.ts';
+import { Adaptation, type Initialization } from '../meta/adapt.ts';
+import { compileEvaluation, type Evaluation, meanSquaredError } from '../meta/evaluate.ts';
+import { resolveLearner } from '../meta/learner.ts';
+import { initialState, metaTrain, type TrainingState } from '../meta/train.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+import { evaluationOptions, type Setup, trainingOptions } from './setup.ts';
+
+/** Tasks behind a point of the learning curve: few, since adapting to one costs as much as training on ten. */
+const curveTasks = { sine: 100, glyphs: 20, omniglot: 20 } as const;
+
+/** What a run tells while it trains. */
+export interface RunProgress {
+  /** Meta-iterations done. */
+  readonly iteration: number;
+  /** Mean loss of the inner steps of this meta-iteration. */
+  readonly loss: number;
+  /** Time spent in meta-iterations, without compilation and evaluations. */
+  readonly trainSeconds: number;
+}
+
+/** A point of the learning curve. */
+export interface CurvePoint extends Evaluation {
+  readonly iteration: number;
+}
+
+export interface RunOptions {
+  readonly runtime: Runtime;
+  /** For the learning curve. @default `runtime` */
+  readonly evaluationRuntime?: Runtime;
+  /** Told the state to be trained, once, before it is: changed in place from then on. */
+  readonly onState?: (state: TrainingState) => void;
+  readonly onProgress?: (progress: RunProgress) => void;
+  /** Training pauses for a point of the learning curve. */
+  readonly onPause?: () => void;
+  readonly onCurvePoint?: (point: CurvePoint) => void | Promise<void>;
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainedRun {
+  readonly state: TrainingState;
+  readonly trainSeconds: number;
+  /** Inner steps taken. */
+  readonly innerSteps: number;
+}
+
+/**
+ * Meta-trains by the settings. Points of the learning curve come from fresh tasks of the classes trained
+ * on: the test classes are left alone until the end. All points see the same tasks.
+ */
+export async function runTraining(setup: Setup, options: RunOptions): Promise<TrainedRun> {
+  const { settings, trainTasks } = setup;
+  const {
+    runtime,
+    evaluationRuntime = runtime,
+    onState,
+    onProgress,
+    onPause,
+    onCurvePoint,
+    signal,
+  } = options;
+  const { evalEvery, task } = settings;
+  const curve = { runtime: evaluationRuntime, tasks: trainTasks, evalTasks: curveTasks[task] };
+  const evaluator = evalEvery > 0 ? await compileEvaluation(evaluationOptions(setup, curve)) : undefined;
+  let started: number | undefined; // when the first task is drawn: by then all is compiled
+  const tasks = {
+    ...trainTasks,
+    sample: (...request: Parameters<typeof trainTasks.sample>) => {
+      started ??= performance.now();
+      return trainTasks.sample(...request);
+    },
+  };
+  const training = { ...trainingOptions(setup, runtime), tasks, signal };
+  let state = initialState(training);
+  onState?.(state);
+  const judge = async (iteration: number) => {
+    if (evaluator === undefined || iteration % evalEvery !== 0) return;
+    onPause?.();
+    await onCurvePoint?.({ iteration, ...(await evaluator(state, { signal })) });
+  };
+  await judge(0);
+  let pauses = 0;
+  let trainSeconds = 0;
+  for await (const { iteration, loss, state: reached } of metaTrain({ ...training, from: state })) {
+    if (state !== reached) {
+      state = reached;
+      onState?.(state);
+    }
+    const now = performance.now();
+    trainSeconds = (now - started! - pauses) / 1000;
+    onProgress?.({ iteration, loss, trainSeconds });
+    await judge(iteration);
+    pauses += performance.now() - now;
+  }
+  return {
+    state,
+    trainSeconds,
+    innerSteps: settings.metaIterations * settings.metaBatch * settings.innerSteps,
+  };
+}
+
+/** A task with what a model says about its queries before and after adaptation. */
+export interface AdaptedTask {
+  readonly task: Task;
+  /** float32 [query, outputs]; for classes the logits. */
+  readonly before: Float32Array;
+  readonly after: Float32Array;
+}
+
+/** Adapts to `tasks`, all of one size, by the evaluation's settings. */
+export async function adaptTo(
+  setup: Setup,
+  options: { readonly runtime: Runtime; readonly start: Initialization; readonly tasks: readonly Task[] },
+): Promise<AdaptedTask[]> {
+  const { runtime, start, tasks } = options;
+  const { settings, testTasks } = setup;
+  const { support, query } = tasks[0]!;
+  const compile = (innerSteps: number) =>
+    Adaptation.compile({
+      runtime,
+      learner: resolveLearner({ ...setup, tasks: testTasks, loss: settings.loss }),
+      support: support.count,
+      query: query.count,
+      innerSteps,
+      innerBatch: Math.min(settings.evalBatch, support.count),
+      sampling: settings.sampling,
+      transductive: settings.transductive || testTasks.targets === 'values',
+    });
+  const [before, after] = await Promise.all([compile(0), compile(settings.evalSteps)]);
+  const random = Random.stream(settings.seed, 'adaptation to single tasks');
+  const adapted: AdaptedTask[] = [];
+  for (const task of tasks) {
+    adapted.push({
+      task,
+      before: await before.predict(task, start, random),
+      after: await after.predict(task, start, random),
+    });
+  }
+  return adapted;
+}
+
+/** Adaptation to a sine, with its mean squared errors over the whole curve. */
+export interface AdaptedSine extends AdaptedTask {
+  readonly name: string;
+  readonly mseBefore: number;
+  readonly mseAfter: number;
+}
+
+/** Adapts to Figure 1's own task and then to two fresh ones. */
+export async function adaptToSines(
+  setup: Setup,
+  options: { readonly runtime: Runtime; readonly start: Initialization },
+): Promise<[AdaptedSine, ...AdaptedSine[]]> {
+  const random = Random.stream(setup.settings.seed, 'sines to look at');
+  const size = { support: setup.settings.shots, query: 50 };
+  const fresh = [1, 2].map(() => setup.testTasks.sample(random, size));
+  const judged = (name: string, adapted: AdaptedTask): AdaptedSine => ({
+    ...adapted,
+    name,
+    mseBefore: meanSquaredError(adapted.before, adapted.task.query),
+    mseAfter: meanSquaredError(adapted.after, adapted.task.query),
+  });
+  const [figure1] = await adaptTo(setup, { ...options, tasks: [figure1Task] });
+  const others = await adaptTo(setup, { ...options, tasks: fresh });
+  return [
+    judged("Figure 1's task", figure1!),
+    ...others.map((adapted, i) => judged(i === 0 ? 'A fresh task' : 'Another fresh task', adapted)),
+  ];
+}
+
+/** Adapts to one task of the test classes, with the class probabilities of its queries. */
+export async function adaptToImages(
+  setup: Setup,
+  options: { readonly runtime: Runtime; readonly start: Initialization },
+): Promise<AdaptedTask> {
+  const { settings, testTasks } = setup;
+  const random = Random.stream(settings.seed, 'a task to look at');
+  const task = testTasks.sample(random, { support: settings.shots, query: 1 });
+  const [{ before, after }] = (await adaptTo(setup, { ...options, tasks: [task] })) as [AdaptedTask];
+  return { task, before: softmax(before, settings.ways), after: softmax(after, settings.ways) };
+}
+
+/** Probabilities [count, classes] of logits [count, classes]. */
+function softmax(logits: Float32Array, classes: number): Float32Array {
+  const result = new Float32Array(logits.length);
+  for (let row = 0; row < logits.length; row += classes) {
+    const values = logits.subarray(row, row + classes);
+    const largest = values.reduce((a, b) => Math.max(a, b));
+    const powers = values.map((value) => Math.exp(value - largest));
+    const total = powers.reduce((a, b) => a + b);
+    for (let i = 0; i < classes; i++) result[row + i] = powers[i]! / total;
+  }
+  return result;
+}

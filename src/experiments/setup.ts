@@ -1,0 +1,140 @@
+/** From settings to the library's objects: tasks, model, optimizer, and the options of a run. */
+import { fewShotTasks } from '../data/few-shot.ts';
+import { glyphsSplit } from '../data/glyphs.ts';
+import { sineTasks } from '../data/sine.ts';
+import type { ImageClasses, TaskSource } from '../data/task.ts';
+import { OptionError } from '../errors.ts';
+import type { CheckpointLayout } from '../meta/checkpoint.ts';
+import type { EvaluationOptions } from '../meta/evaluate.ts';
+import { type MetaTrainOptions, planInnerLoop } from '../meta/train.ts';
+import { mlp, omniglotNet } from '../nn/networks.ts';
+import { adam, sgd } from '../optim/optimizer.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+import type { Settings } from './settings.ts';
+
+/** Images parted by class into those to train and those to test on. */
+export interface ImageSplit {
+  readonly train: ImageClasses;
+  readonly test: ImageClasses;
+}
+
+/** Settings and the objects they stand for. */
+export interface Setup extends CheckpointLayout {
+  readonly settings: Settings;
+  /** Tasks of the classes trained on. For sine both are the one distribution of all sine waves. */
+  readonly trainTasks: TaskSource;
+  /** Tasks of the classes kept for the evaluation at the end. */
+  readonly testTasks: TaskSource;
+}
+
+/** Points of the grid of equation (8), over which a sine's error is taken. */
+const sinePoints = 50;
+
+/**
+ * @param images of Omniglot, as `omniglotSplit` parts them by `settings.seed`; glyphs are drawn by that seed
+ * @throws {OptionError} when the tasks need more classes or images than there are
+ */
+export function setUp(settings: Settings, images?: ImageSplit): Setup {
+  const innerOptimizer =
+    settings.innerOptimizer === 'adam'
+      ? adam({ learningRate: settings.innerLr, beta1: 0 }) // §6.1
+      : sgd({ learningRate: settings.innerLr });
+  const { outerOptimizer, ways } = settings;
+  const [model, trainTasks, testTasks] =
+    settings.task === 'sine'
+      ? [mlp(), ...sines(settings)]
+      : [omniglotNet({ ways }), ...classes(settings, images ?? imagesWithoutData(settings))];
+  const setup = { settings, trainTasks, testTasks, model, innerOptimizer, outerOptimizer };
+  planInnerLoop({ ...settings, tasks: trainTasks, model, innerOptimizer });
+  return setup;
+}
+
+function sines({ shots, trainShots }: Settings): [TaskSource, TaskSource] {
+  for (const [name, points] of Object.entries({ shots, trainShots })) {
+    if (points > sinePoints) {
+      throw new OptionError(`${name}: a sine has ${sinePoints} points, got ${points}: lower it`);
+    }
+  }
+  return [sineTasks(), sineTasks()];
+}
+
+function classes(settings: Settings, { train, test }: ImageSplit): [TaskSource, TaskSource] {
+  checkImages(settings, train, 'trainShots', 0);
+  checkImages(settings, test, 'shots', queryShots(settings));
+  const { ways } = settings;
+  return [fewShotTasks(train, { ways }), fewShotTasks(test, { ways })];
+}
+
+function imagesWithoutData({ task, seed }: Settings): ImageSplit {
+  if (task === 'glyphs') return glyphsSplit(seed);
+  throw new OptionError(
+    'setUp: omniglot needs its images: pass omniglotSplit(await loadOmniglot(), settings.seed)',
+  );
+}
+
+/** Query examples of an evaluation task: one a class, as in the paper; of a sine the whole curve. */
+function queryShots({ task }: Settings): number {
+  return task === 'sine' ? sinePoints : 1;
+}
+
+export function trainingOptions(setup: Setup, runtime: Runtime): MetaTrainOptions {
+  const { settings, trainTasks, model, innerOptimizer } = setup;
+  return { ...settings, runtime, tasks: trainTasks, model, innerOptimizer };
+}
+
+export interface EvaluationChoice {
+  readonly runtime: Runtime;
+  /** @default the setup's `testTasks` */
+  readonly tasks?: TaskSource;
+  /** @default the settings' */
+  readonly evalTasks?: number;
+  /** Inner steps; 0 judges the initialization itself. @default the settings' */
+  readonly evalSteps?: number;
+  /** Seed of the tasks, not of the split into classes. @default the settings' */
+  readonly seed?: number;
+}
+
+export function evaluationOptions(setup: Setup, choice: EvaluationChoice): EvaluationOptions {
+  const { settings, testTasks, model, innerOptimizer } = setup;
+  const { shots, sampling, loss, transductive } = settings;
+  return {
+    runtime: choice.runtime,
+    tasks: choice.tasks ?? testTasks,
+    model,
+    innerOptimizer,
+    loss,
+    shots,
+    queryShots: queryShots(settings),
+    innerSteps: choice.evalSteps ?? settings.evalSteps,
+    innerBatch: settings.evalBatch,
+    sampling,
+    transductive,
+    evalTasks: choice.evalTasks ?? settings.evalTasks,
+    seed: choice.seed ?? settings.seed,
+  };
+}
+
+/** Every class must have enough images, and there must be enough classes, before anything starts. */
+function checkImages(
+  settings: Settings,
+  images: ImageClasses,
+  name: 'shots' | 'trainShots',
+  queries: number,
+): void {
+  const { ways } = settings;
+  if (ways > images.classCount) {
+    const purpose = name === 'shots' ? 'test' : 'train';
+    throw new OptionError(
+      `ways: ${ways} is more than the ${images.classCount} classes there are to ${purpose} on: lower it`,
+    );
+  }
+  for (let classIndex = 0; classIndex < images.classCount; classIndex++) {
+    const available = images.imageCount(classIndex);
+    if (settings[name] + queries > available) {
+      const needed = queries > 0 ? `${settings[name]} support + ${queries} query` : `${settings[name]}`;
+      throw new OptionError(
+        `${name}: class "${images.className(classIndex)}" has ${available} images, not ${needed}: lower it`,
+      );
+    }
+  }
+}

@@ -1,0 +1,12 @@
+/** Anole for Node: native kernels, worker threads, and data sets from files. */
+
+export type { DownloadProgress } from './data/download.ts';
+export {
+  type FetchOmniglotOptions,
+  fetchOmniglot,
+  loadOmniglot,
+  type OmniglotOptions,
+  omniglotSplit,
+} from './data/omniglot.ts';
+export * from './index.ts';
+export { availableProviders, type NodeRuntimeOptions, nodeRuntime } from './runtime/node.ts';
