@@ -67,7 +67,7 @@ async function fetchData(name: string, flags: { readonly quiet?: boolean }): Pro
         onProgress: (download) => {
           const file = download.url.split('/').at(-1)!;
           if (download.url !== url && download.total !== undefined) {
-            progress.start(file, download.total / 1e6, 'MB');
+            progress.start(file, download.total / 1e6);
           }
           url = download.url;
           progress.update(download.received / 1e6);

@@ -67,7 +67,7 @@ async function drawnCharacters(progress: Progress): Promise<void> {
   console.log(`Glyphs: telling ${ways} drawn characters apart from one example of each`);
   const untrained = await fromScratch(settings, (runtime, signal) => {
     const start = initialState(trainingOptions(setup, runtime));
-    progress.start('untrained', evalTasks, 'tasks');
+    progress.start('untrained', evalTasks);
     const onProgress = (done: number) => progress.update(done);
     return evaluate({ ...evaluationOptions(setup, { runtime }), ...start, signal, onProgress });
   }).finally(() => progress.stop());

@@ -124,7 +124,7 @@ async function judge(
     const runtime = runtimes.evaluation;
     const evaluator = await compileEvaluation(evaluationOptions(setup, { runtime, seed }));
     const untouched = await compileEvaluation(evaluationOptions(setup, { runtime, seed, evalSteps: 0 }));
-    progress.start('evaluating', settings.evalTasks, 'tasks');
+    progress.start('evaluating', settings.evalTasks);
     const after = await evaluator(start, { signal, onProgress: (done) => progress.update(done) });
     const before = await untouched(start, { signal });
     if (settings.task !== 'sine') return { before, after };

@@ -5,8 +5,8 @@ import { clock, count, significant } from './format.ts';
 
 /** Where progress is shown. `update` may be called thousands of times a second. */
 export interface Progress {
-  /** Begins a stretch of work of `total` parts; `unit` names them in the speed, such as `tasks`. */
-  start(what: string, total: number, unit: string): void;
+  /** Begins a stretch of work of `total` parts. */
+  start(what: string, total: number): void;
   /** @param note stands at the end, such as the current accuracy */
   update(done: number, note?: string): void;
   /** Something else is done until the next `update`; it does not count for the speed. */
@@ -33,7 +33,7 @@ class ProgressLine implements Progress {
   #pausedAt: number | undefined;
   #pausedMs = 0;
 
-  start(what: string, total: number, unit: string): void {
+  start(what: string, total: number): void {
     this.stop();
     this.#done = 0;
     this.#note = '';
@@ -41,7 +41,7 @@ class ProgressLine implements Progress {
     this.#pausedAt = undefined;
     this.#pausedMs = 0;
     this.#bar = new SingleBar({
-      format: () => this.#line(what, total, unit),
+      format: () => this.#line(what, total),
       clearOnComplete: true,
       hideCursor: true,
       gracefulExit: false, // Ctrl-C is ours to handle
@@ -80,18 +80,18 @@ class ProgressLine implements Progress {
     this.#bar?.update(this.#done);
   }
 
-  #line(what: string, total: number, unit: string): string {
+  #line(what: string, total: number): string {
     const done = this.#done;
     const share = total === 0 ? 0 : done / total;
     const columns = (stderr.columns ?? 80) - 1;
     const facts = [
       `${Math.floor(100 * share)}%`.padStart(4),
       `${count(done).padStart(count(total).length)}/${count(total)}`,
-      ...this.#speed(total, unit),
+      ...this.#speed(total),
       this.#note,
     ];
     const text = facts.filter((fact) => fact !== '').join('  ');
-    const longest = what.length + 2 * count(total).length + 54; // of the text, so that the bar keeps its width
+    const longest = what.length + 2 * count(total).length + 48; // of the text, so that the bar keeps its width
     const width = Math.min(30, columns - longest);
     const full = Math.round(width * share);
     const bar = width < 5 ? '' : `${'━'.repeat(full)}${'─'.repeat(width - full)} `;
@@ -99,13 +99,13 @@ class ProgressLine implements Progress {
   }
 
   /** Parts a second, and the time left: that includes pauses such as there were so far. */
-  #speed(total: number, unit: string): string[] {
+  #speed(total: number): string[] {
     if (this.#began === undefined || this.#done === 0) return [];
     const now = performance.now();
     const elapsed = (now - this.#began) / 1000;
     const pausedMs = this.#pausedMs + (this.#pausedAt === undefined ? 0 : now - this.#pausedAt);
     const rate = this.#done / (elapsed - pausedMs / 1000);
     if (!(elapsed > 0.5)) return []; // too early to say
-    return [`${significant(rate)} ${unit}/s`, `${clock(((total - this.#done) * elapsed) / this.#done)} left`];
+    return [`${significant(rate)}/s`, `${clock(((total - this.#done) * elapsed) / this.#done)} left`];
   }
 }

@@ -135,7 +135,7 @@ class Run {
     const window = Math.max(1, Math.floor(metaIterations / 100)); // of a progress event
     let lossTotal = 0;
     let note = '';
-    progress.start('training', metaIterations, 'iterations');
+    progress.start('training', metaIterations);
     return runTraining(this.#setup, {
       runtime: runtimes.training,
       evaluationRuntime: runtimes.evaluation,
@@ -186,7 +186,7 @@ class Run {
     const { progress, folder } = this.#request;
     const start = this.#state!;
     const evaluator = await compileEvaluation(evaluationOptions(this.#setup, { runtime }));
-    progress.start('evaluating', settings.evalTasks, 'tasks');
+    progress.start('evaluating', settings.evalTasks);
     const evaluation = await evaluator(start, { signal, onProgress: (done) => progress.update(done) });
     progress.stop();
     const { mean, ci95 } = evaluation;
@@ -206,11 +206,11 @@ class Run {
   /** What to tell of a run that ended early, when what there is of it is saved. */
   async stopped(error: unknown): Promise<unknown> {
     const { folder } = this.#request;
-    if (this.#state === undefined || error instanceof OptionError) {
+    const iteration = this.#state?.iteration ?? 0;
+    if (this.#state === undefined || (error instanceof OptionError && iteration === 0)) {
       await folder.discard();
       return error;
     }
-    const { iteration } = this.#state;
     const reason = error instanceof Interrupted ? 'interrupted' : (error as Error).message;
     this.#emit({ event: 'stopped', iteration, reason, out: folder.path });
     await this.#save();

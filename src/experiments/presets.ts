@@ -56,7 +56,7 @@ const sine: Defaults = {
   outerOptimizer: 'sgd',
   evalSteps: 32,
   evalBatch: 10, // all ten points in every step
-  evalTasks: 1000,
+  evalTasks: 500,
   transductive: false,
 };
 

@@ -10,7 +10,7 @@ import type { Runtime } from '../runtime/runtime.ts';
 import { evaluationOptions, type Setup, trainingOptions } from './setup.ts';
 
 /** Tasks behind a point of the learning curve: few, since adapting to one costs as much as training on ten. */
-const curveTasks = { sine: 100, glyphs: 20, omniglot: 20 } as const;
+const curveTasks = 20;
 
 /** What a run tells while it trains. */
 export interface RunProgress {
@@ -62,8 +62,8 @@ export async function runTraining(setup: Setup, options: RunOptions): Promise<Tr
     onCurvePoint,
     signal,
   } = options;
-  const { evalEvery, task } = settings;
-  const curve = { runtime: evaluationRuntime, tasks: trainTasks, evalTasks: curveTasks[task] };
+  const { evalEvery } = settings;
+  const curve = { runtime: evaluationRuntime, tasks: trainTasks, evalTasks: curveTasks };
   const evaluator = evalEvery > 0 ? await compileEvaluation(evaluationOptions(setup, curve)) : undefined;
   let started: number | undefined; // when the first task is drawn: by then all is compiled
   const tasks = {

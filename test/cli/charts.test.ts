@@ -163,6 +163,20 @@ describe('learningCurve', () => {
     near((heightOf('second') + heightOf('third')) / 2, third![0]![1] + 4.5, 'moved apart evenly');
   });
 
+  it('draws a bar for the interval of a lone point', () => {
+    const end = { iteration: 400, value: 0.9, low: 0.8, high: 0.95 };
+    const both = [series('curve', accuracies), { name: 'end', points: [end] }];
+    const svg = learningCurve({ title: 't', measure: 'accuracy', series: both });
+    checkSvg(svg);
+    const y = ticks(svg, 'y');
+    const scale = (value: number) => y.get('20%')! + ((value - 0.2) / 0.8) * (y.get('100%')! - y.get('20%')!);
+    const [, bar] = svg.match(/<g[^>]*aria-label="rule"[^>]*>(.*?)<\/g>/)!;
+    const ends = [...bar!.matchAll(/y[12]="([\d.]+)"/g)].map(([, at]) => Number(at));
+    assert.equal(ends.length, 2);
+    near(Math.max(...ends), scale(0.8));
+    near(Math.min(...ends), scale(0.95));
+  });
+
   it('does not depend on the order of the points', () => {
     const { name, points } = series('a', accuracies, 0.02);
     const draw = (shuffled: LearningSeries) =>

@@ -64,10 +64,10 @@ async function result(args: string): Promise<Json> {
 }
 
 /** A small training that takes a second or two. */
-const tinySine = '--meta-iters 60 --eval-tasks 20';
+const tinySine = '--meta-iters 60 --eval-tasks 20 --eval-every 60';
 const tinyGlyphs =
   '--ways 2 --shots 2 --train-shots 4 --inner-batch 3 --inner-iters 3 --meta-batch 2 --meta-iters 4 ' +
-  '--eval-iters 2 --eval-batch 3 --eval-tasks 12 --eval-every 2';
+  '--eval-iters 2 --eval-batch 3 --eval-tasks 12 --eval-every 4';
 
 describe('help', () => {
   it('shows every flag of train with its default', async () => {
@@ -200,7 +200,7 @@ describe('train glyphs', () => {
 
   it('gives the same weights for any number of workers, others for another seed', async () => {
     const weights = async (out: string, flags: string) => {
-      await result(`train glyphs ${tinyGlyphs} --meta-batch 5 ${flags} --out ${out}`);
+      await result(`train glyphs ${tinyGlyphs} --meta-batch 5 --eval-every 0 ${flags} --out ${out}`);
       return readFileSync(join(folder, out, 'weights.safetensors'));
     };
     const one = await weights('workers-1', '--workers 1');
@@ -375,9 +375,12 @@ describe('a run that ends early leaves its last good weights', () => {
   }
 
   it('with worker threads at work', async () => {
-    const { code, stderr } = await anole('train glyphs --workers 2 --out busy --json', (line, kill) => {
-      if (line.includes('"evaluation"')) setTimeout(() => kill('SIGINT'), 300);
-    });
+    const { code, stderr } = await anole(
+      'train glyphs --workers 2 --eval-iters 5 --out busy --json',
+      (line, kill) => {
+        if (line.includes('"evaluation"')) setTimeout(() => kill('SIGINT'), 300);
+      },
+    );
     assert.equal(code, 130, stderr);
     assert.match(stderr, /^interrupted; [^\n]*\n$/);
     const again = await result('eval busy --eval-tasks 2 --eval-iters 1');
