@@ -24,7 +24,7 @@ export function trainCommand(): Command {
         'Examples:',
         '  anole train sine                                      the paper’s Figure 1, in seconds',
         '  anole train glyphs --shots 1                          few-shot classification without any data',
-        '  anole train omniglot --preset o55 --data ~/omniglot   Table 1, 5-shot 5-way',
+        '  anole train omniglot --preset o55 --data ~/omniglot   Table 2, 5-shot 5-way',
         '  anole train omniglot --meta-iters 1000 --eval-tasks 300 --algorithm fomaml --tail-shots 5',
       ].join('\n'),
     )

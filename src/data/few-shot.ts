@@ -1,11 +1,10 @@
 /**
- * Few-shot classification tasks from images sorted by class (PAPER.md section 4), and views that choose,
+ * Few-shot classification tasks from images sorted by class (§6.1), and views that choose,
  * split and rotate classes without copying an image.
  */
 import { DataError, OptionError } from '../errors.ts';
 import { Random } from './random.ts';
-import type { ImageClasses, Task, TaskSize, TaskSource } from './task.ts';
-import { checkTaskSize } from './task-size.ts';
+import { checkTaskSize, type ImageClasses, type Task, type TaskSize, type TaskSource } from './task.ts';
 
 export interface FewShotOptions {
   /** Classes in a task, at least 2. */
@@ -117,7 +116,7 @@ export function splitClasses(
 
 /**
  * Every class four times: as it is and rotated by 90, 180 and 270 degrees counterclockwise, each a class
- * of its own (PAPER.md section 4). Class `4 * c + turns` is class `c` after `turns` quarter turns; the
+ * of its own (§6.1). Class `4 * c + turns` is class `c` after `turns` quarter turns; the
  * pixels are moved when read.
  *
  * @throws {DataError} when the images are not square.

@@ -1,6 +1,6 @@
 /**
  * Omniglot (Lake, Salakhutdinov and Tenenbaum, Science 2015): 1623 handwritten characters, 20 drawings
- * each, prepared as in the paper's experiments (PAPER.md section 4). Node only.
+ * each, prepared as in the paper's experiments (§6.1). Node only.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';

@@ -1,11 +1,10 @@
 /**
- * Sine-wave regression (PAPER.md section 2; section 4 and Figure 1 of the paper): learn
+ * Sine-wave regression (§4 and Figure 1 of the paper): learn
  * f(x) = a·sin(x + b) from a few of its points.
  */
 import { DataError, OptionError } from '../errors.ts';
 import type { Random } from './random.ts';
-import type { Examples, Task, TaskSize, TaskSource } from './task.ts';
-import { checkTaskSize } from './task-size.ts';
+import { checkTaskSize, type Examples, type Task, type TaskSize, type TaskSource } from './task.ts';
 
 export interface SineOptions {
   /** Equally spaced x in [−5, 5] that a task is made of, at least 2. @default 50, as in equation (8) */

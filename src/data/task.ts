@@ -2,6 +2,7 @@
  * What the algorithms learn from: tasks with a support and a query set, and sources that draw them.
  * Anything that implements `TaskSource` can be meta-trained on.
  */
+import { OptionError } from '../errors.ts';
 import type { Random } from './random.ts';
 
 /** Labelled examples, packed row-major. */
@@ -55,4 +56,13 @@ export interface ImageClasses {
   imageCount(classIndex: number): number;
   /** Writes one image as float32 in [0, 1], row-major HWC, into `out` at `offset`. */
   read(classIndex: number, imageIndex: number, out: Float32Array, offset: number): void;
+}
+
+/** @throws {OptionError} unless there is at least one support example and no part of one. */
+export function checkTaskSize({ support, query }: TaskSize): void {
+  if (!Number.isInteger(support) || support < 1 || !Number.isInteger(query) || query < 0) {
+    throw new OptionError(
+      `a task needs whole numbers of at least 1 support and 0 query examples, got ${support} and ${query}`,
+    );
+  }
 }

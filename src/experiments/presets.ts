@@ -1,5 +1,5 @@
 /**
- * Settings by name: the defaults of every task and the paper's settings (PAPER.md §2 and §4; the table of
+ * Settings by name: the defaults of every task and the paper's settings (§4, §6.1; the table of
  * the paper's appendix A). All are flat: what a run does is what stands here.
  */
 import type { AlgorithmName } from '../meta/train.ts';
@@ -34,7 +34,7 @@ const omniglot: Defaults = {
   transductive: false,
 };
 
-/** The authors' sine script (§4; PAPER.md §2). */
+/** The authors' sine script (§4). */
 const sine: Defaults = {
   algorithm: 'reptile',
   seed: 0,

@@ -1,14 +1,6 @@
 /** Layers for `sequential`. Images are NHWC; x is [..., batch, ...shape of one input]. */
 import { conv2d as convolve, maxPool2d, patches2d, type WindowOptions } from '../graph/convolution.ts';
-import {
-  add,
-  div,
-  tanh as hyperbolicTangent,
-  mul,
-  relu as rectify,
-  sqrt,
-  sub,
-} from '../graph/elementwise.ts';
+import { add, tanh as hyperbolicTangent, mul, pow, relu as rectify, sub } from '../graph/elementwise.ts';
 import { matmul } from '../graph/linear.ts';
 import { mean, sum } from '../graph/reductions.ts';
 import { broadcastTo, concat, pad, reshape } from '../graph/shaping.ts';
@@ -61,6 +53,9 @@ export function conv2d({ filters, kernel = 3, ...window }: ConvOptions): Layer {
 /** ε of batch norm: TensorFlow's default, which the authors used. */
 const normEpsilon = 1e-3;
 
+/** 1/√(variance + ε). */
+const inverseDeviation = (variance: Tensor): Tensor => pow(add(variance, normEpsilon), -0.5);
+
 const normParameters = (channels: number) => ({
   scale: { shape: [channels], init: ones },
   shift: { shape: [channels], init: zeros },
@@ -78,7 +73,7 @@ export const batchNorm: Layer = (shape) => {
     apply({ scale, shift }, x) {
       const centered = sub(x, mean(x, { axes, keepDims: true }));
       const variance = mean(mul(centered, centered), { axes, keepDims: true });
-      return add(mul(centered, div(scale!, sqrt(add(variance, normEpsilon)))), shift!);
+      return add(mul(centered, mul(scale!, inverseDeviation(variance))), shift!);
     },
   };
 };
@@ -126,7 +121,7 @@ function normalizedProduct(
   const centered = sub(rows, mean(rows, { axes: [-2], keepDims: true }));
   const covariance = mul(matmul(centered, centered, { transposeA: true }), 1 / count); // [..., taps, taps]
   const variance = sum(mul(weights, matmul(covariance, weights)), { axes: [-2], keepDims: true }); // [..., 1, F]
-  const scaled = mul(weights, div(scale, sqrt(add(variance, normEpsilon)))); // [..., taps, F]
+  const scaled = mul(weights, mul(scale, inverseDeviation(variance))); // [..., taps, F]
   const shifts = broadcastTo(shift, [...lead, 1, shift.size]);
   const none = rows.shape.map(() => 0);
   const withOnes = pad(centered, { high: none.with(-1, 1), value: 1 }); // [..., n, taps + 1]

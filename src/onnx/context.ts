@@ -28,9 +28,11 @@ export function scalar(model: ModelBuilder, dtype: DType, value: number): string
   return model.constant({ dtype, shape: [] }, data);
 }
 
+/** The same elements in another shape; of a value that was reshaped already, its source is taken. */
 export function reshape(model: ModelBuilder, x: string, shape: Shape): string {
   const literal: OnnxAttributes = shape.includes(0) ? { allowzero: 1 } : {}; // 0 would else mean “as before”
-  return model.op('Reshape', [x, model.integers(shape)], literal);
+  const [source = x] = model.inputsOf('Reshape', x);
+  return model.op('Reshape', [source, model.integers(shape)], literal);
 }
 
 /** One operand of a matrix product: its value, its rank, and whether its last two axes are exchanged. */

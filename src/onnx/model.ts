@@ -41,7 +41,8 @@ export const outputName = (name: string): string => `output ${name}`;
  * made once, so that operators which share a part (such as the patches of a convolution) share its cost.
  */
 export class ModelBuilder {
-  readonly #nodes: OnnxNode[] = [];
+  /** By the names of their outputs, in the order they were made. */
+  readonly #nodes = new Map<string, OnnxNode>();
   readonly #initializers: Initializer[] = [];
   readonly #known = new Map<string, string>();
   readonly #inputs: { name: string; type: TensorType }[] = [];
@@ -60,12 +61,11 @@ export class ModelBuilder {
    * an input, a constant or a value that is an output already has to be copied.
    */
   output(name: string, type: TensorType, value: string): void {
-    const made = this.#nodes.some((node) => node.output === value);
-    if (made && !this.#renamed.has(value)) {
+    if (this.#nodes.has(value) && !this.#renamed.has(value)) {
       this.#renamed.set(value, outputName(name));
     } else {
       const output = outputName(name);
-      this.#nodes.push({ type: 'Identity', inputs: [value], output, attributes: {}, domain: '' });
+      this.#nodes.set(output, { type: 'Identity', inputs: [value], output, attributes: {}, domain: '' });
     }
     this.#outputs.push({ name: outputName(name), type });
   }
@@ -73,7 +73,13 @@ export class ModelBuilder {
   /** The output of an operator, new or already there. */
   op(type: string, inputs: readonly string[], attributes: OnnxAttributes = {}, domain = ''): string {
     const key = `${type}(${inputs.join()})${JSON.stringify(attributes)}`;
-    return this.#once(key, (output) => this.#nodes.push({ type, inputs, output, attributes, domain }));
+    return this.#once(key, (output) => this.#nodes.set(output, { type, inputs, output, attributes, domain }));
+  }
+
+  /** The inputs of the operator that made a value, if it is of this type; none otherwise. */
+  inputsOf(type: string, value: string): readonly string[] {
+    const maker = this.#nodes.get(value);
+    return maker?.type === type ? maker.inputs : [];
   }
 
   /** A constant tensor. */
@@ -95,15 +101,16 @@ export class ModelBuilder {
   finish(): Uint8Array {
     const graph = new BinaryWriter();
     const rename = (name: string) => this.#renamed.get(name) ?? name;
-    for (const node of this.#nodes) {
+    const used = this.#usedValues();
+    for (const node of this.#nodes.values()) {
+      if (!used.has(node.output)) continue;
       const named = { ...node, inputs: node.inputs.map(rename), output: rename(node.output) };
       writeMessage(graph, 1, (writer) => writeNode(writer, named));
     }
     graph.tag(2, WireType.LengthDelimited).string('anole');
-    const used = new Set(this.#nodes.flatMap(({ inputs }) => inputs));
     for (const initializer of this.#initializers) {
-      if (!used.has(initializer.name)) continue; // a lowering had no need of it
-      writeMessage(graph, 5, (writer) => writeInitializer(writer, initializer));
+      if (used.has(initializer.name))
+        writeMessage(graph, 5, (writer) => writeInitializer(writer, initializer));
     }
     for (const { name, type } of this.#inputs)
       writeMessage(graph, 11, (writer) => writeType(writer, name, type));
@@ -124,6 +131,18 @@ export class ModelBuilder {
       });
     }
     return model.finish();
+  }
+
+  /** Everything the outputs depend on: lowerings leave behind what they found another way to. */
+  #usedValues(): Set<string> {
+    const isOutput = new Set(this.#outputs.map(({ name }) => name));
+    const used = new Set<string>();
+    for (const node of [...this.#nodes.values()].reverse()) {
+      if (!used.has(node.output) && !isOutput.has(this.#renamed.get(node.output) ?? node.output)) continue;
+      used.add(node.output);
+      for (const name of node.inputs) used.add(name);
+    }
+    return used;
   }
 
   /** Names of values inside the model: no program is likely to call an input so. */

@@ -3,7 +3,7 @@
  * the interface that onnxruntime-node and onnxruntime-web share.
  */
 import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'onnxruntime-common';
-import { DataError } from '../errors.ts';
+import { DataError, OptionError } from '../errors.ts';
 import { simplify } from '../graph/simplify.ts';
 import { type Graph, mapRecord } from '../graph/trace.ts';
 import { arrayOf, formatType, size, type TensorType } from '../graph/type.ts';
@@ -53,34 +53,42 @@ export class LoadedProgram {
   }
 
   static async load(ort: OnnxRuntime, program: Program, options: LoadOptions): Promise<LoadedProgram> {
-    const session = await ort.InferenceSession.create(program.model, {
+    const creation = ort.InferenceSession.create(program.model, {
       executionProviders: [options.executionProvider],
       intraOpNumThreads: options.threads,
       interOpNumThreads: 1,
       graphOptimizationLevel: 'all',
     });
+    const session = await creation.catch((cause: Error) => {
+      if (options.provider === 'cpu') throw cause;
+      const reason = cause.message.split('\n')[0];
+      throw new OptionError(`device: "${options.provider}" can not be used here: use cpu (${reason})`, {
+        cause,
+      });
+    });
     return new LoadedProgram(ort, program, session);
   }
 
-  /** Runs with the inputs found in `arrays`, which may hold more. */
-  async run(arrays: Arrays): Promise<Arrays> {
+  get inputs(): readonly string[] {
+    return Object.keys(this.#program.inputs);
+  }
+
+  /** Runs with the inputs found in `arrays`, which may hold more, and returns its outputs, or those `wanted`. */
+  async run(arrays: Arrays, wanted = new Set(this.#program.outputs)): Promise<Arrays> {
     const feeds: Record<string, OrtTensor> = {};
     for (const [name, type] of Object.entries(this.#program.inputs)) {
       const data = arrays[name];
-      const wanted = arrayOf(type.dtype, 0).constructor;
-      if (data?.length !== size(type.shape) || data.constructor !== wanted) {
+      const kind = arrayOf(type.dtype, 0).constructor;
+      if (data?.length !== size(type.shape) || data.constructor !== kind) {
         const got = data === undefined ? 'nothing' : `a ${data.constructor.name} of ${data.length}`;
         throw new DataError(`run: input "${name}" is ${formatType(type)}, got ${got}`);
       }
       const own = data.buffer instanceof ArrayBuffer ? data : data.slice(); // ONNX Runtime takes no shared memory
       feeds[name] = new this.#ort.Tensor(type.dtype as 'float32', own as Float32Array, type.shape);
     }
-    const outputs = await this.#session.run(feeds);
-    const values = this.#program.outputs.map((name) => [
-      name,
-      outputs[outputName(name)]!.data as Arrays[string],
-    ]);
-    return Object.fromEntries(values);
+    const names = this.#program.outputs.filter((name) => wanted.has(name));
+    const outputs = await this.#session.run(feeds, names.map(outputName));
+    return Object.fromEntries(names.map((name) => [name, outputs[outputName(name)]!.data as Arrays[string]]));
   }
 
   release(): Promise<void> {
@@ -94,9 +102,13 @@ export async function runStages<K extends string>(
   fetch: readonly K[],
 ): Promise<Arrays<K>> {
   let known: Arrays = {};
-  for (const { program, inputs } of stages) {
+  for (const [i, { program, inputs }] of stages.entries()) {
+    const wanted = new Set<string>([
+      ...fetch,
+      ...stages.slice(i + 1).flatMap((later) => later.program.inputs),
+    ]);
     const given = { ...known, ...inputs };
-    known = { ...given, ...(await program.run(given)) };
+    known = { ...given, ...(await program.run(given, wanted)) };
   }
   const absent = fetch.find((name) => known[name] === undefined);
   if (absent !== undefined) throw new DataError(`run: no stage has an output "${absent}"`);

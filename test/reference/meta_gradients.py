@@ -113,7 +113,7 @@ class Net:
 
 
 class ConvNet(Net):
-    """PAPER §6.1: four layers, then dense to `ways`.
+    """§6.1: four layers, then dense to `ways`.
 
     pool=False (Omniglot):      [conv 3x3 stride 2 SAME + bias, batch norm, ReLU] x 4
     pool=True  (Mini-ImageNet): [conv 3x3 stride 1 SAME + bias, batch norm, max-pool 2x2 stride 2 SAME, ReLU] x 4
@@ -163,7 +163,7 @@ class ConvNet(Net):
 
 
 class SineNet(Net):
-    """PAPER §4: 1 -> 64 -> 64 -> 1 with Tanh, squared error."""
+    """§4: 1 -> 64 -> 64 -> 1 with Tanh, squared error."""
 
     input_shape = [1]
 
