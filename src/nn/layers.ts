@@ -1,6 +1,14 @@
 /** Layers for `sequential`. Images are NHWC; x is [..., batch, ...shape of one input]. */
 import { conv2d as convolve, maxPool2d, patches2d, type WindowOptions } from '../graph/convolution.ts';
-import { add, tanh as hyperbolicTangent, mul, pow, relu as rectify, sub } from '../graph/elementwise.ts';
+import {
+  add,
+  div,
+  tanh as hyperbolicTangent,
+  mul,
+  relu as rectify,
+  sqrt,
+  sub,
+} from '../graph/elementwise.ts';
 import { matmul } from '../graph/linear.ts';
 import { mean, sum } from '../graph/reductions.ts';
 import { broadcastTo, concat, pad, reshape } from '../graph/shaping.ts';
@@ -53,8 +61,8 @@ export function conv2d({ filters, kernel = 3, ...window }: ConvOptions): Layer {
 /** ε of batch norm: TensorFlow's default, which the authors used. */
 const normEpsilon = 1e-3;
 
-/** 1/√(variance + ε). */
-const inverseDeviation = (variance: Tensor): Tensor => pow(add(variance, normEpsilon), -0.5);
+/** √(variance + ε). Not a power of −½: WebGPU's powers are only good to three digits or so. */
+const deviation = (variance: Tensor): Tensor => sqrt(add(variance, normEpsilon));
 
 const normParameters = (channels: number) => ({
   scale: { shape: [channels], init: ones },
@@ -73,7 +81,7 @@ export const batchNorm: Layer = (shape) => {
     apply({ scale, shift }, x) {
       const centered = sub(x, mean(x, { axes, keepDims: true }));
       const variance = mean(mul(centered, centered), { axes, keepDims: true });
-      return add(mul(centered, mul(scale!, inverseDeviation(variance))), shift!);
+      return add(mul(centered, div(scale!, deviation(variance))), shift!);
     },
   };
 };
@@ -121,7 +129,7 @@ function normalizedProduct(
   const centered = sub(rows, mean(rows, { axes: [-2], keepDims: true }));
   const covariance = mul(matmul(centered, centered, { transposeA: true }), 1 / count); // [..., taps, taps]
   const variance = sum(mul(weights, matmul(covariance, weights)), { axes: [-2], keepDims: true }); // [..., 1, F]
-  const scaled = mul(weights, mul(scale, inverseDeviation(variance))); // [..., taps, F]
+  const scaled = mul(weights, div(scale, deviation(variance))); // [..., taps, F]
   const shifts = broadcastTo(shift, [...lead, 1, shift.size]);
   const none = rows.shape.map(() => 0);
   const withOnes = pad(centered, { high: none.with(-1, 1), value: 1 }); // [..., n, taps + 1]

@@ -41,7 +41,8 @@ class Channel {
   #failure: Error | undefined;
 
   constructor(options: LoadOptions) {
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: options });
+    // Flags of the main thread, such as --input-type, are not for this file.
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: options, execArgv: [] });
     this.#worker.unref(); // an idle pool does not keep the process alive
     this.#worker.on('message', (reply: Reply) => {
       const pending = this.#pending.get(reply.job);

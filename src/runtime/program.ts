@@ -87,6 +87,7 @@ export class LoadedProgram {
       feeds[name] = new this.#ort.Tensor(type.dtype as 'float32', own as Float32Array, type.shape);
     }
     const names = this.#program.outputs.filter((name) => wanted.has(name));
+    if (names.length === 0) return {}; // nobody needs it
     const outputs = await this.#session.run(feeds, names.map(outputName));
     return Object.fromEntries(names.map((name) => [name, outputs[outputName(name)]!.data as Arrays[string]]));
   }
