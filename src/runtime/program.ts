@@ -61,7 +61,7 @@ export class LoadedProgram {
     });
     const session = await creation.catch((cause: Error) => {
       if (options.provider === 'cpu') throw cause;
-      const reason = cause.message.split('\n')[0];
+      const reason = cause.message.split('\n')[0]!.replace(/^.* was false\. /, ''); // without its source line
       throw new OptionError(`device: "${options.provider}" can not be used here: use cpu (${reason})`, {
         cause,
       });
