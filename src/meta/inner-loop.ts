@@ -148,12 +148,10 @@ export interface InnerLoopOptions {
 
 /** A compiled inner loop: one or more programs that run one after another. */
 export class InnerLoop {
-  readonly steps: number;
   readonly #chunks: readonly Chunk[];
 
   private constructor(chunks: readonly Chunk[]) {
     this.#chunks = chunks;
-    this.steps = chunks.flatMap(({ segments }) => segments).reduce((total, { steps }) => total + steps, 0);
   }
 
   static async compile(runtime: Runtime, options: InnerLoopOptions): Promise<InnerLoop> {
