@@ -5,8 +5,9 @@
  */
 import { ShapeError } from '../errors.ts';
 import { add, div, maximum } from './elementwise.ts';
+import { gather } from './linear.ts';
 import { requireFloat } from './reductions.ts';
-import { pad, reshape, slice } from './shaping.ts';
+import { broadcastTo, concat, pad, reshape, slice } from './shaping.ts';
 import { apply, constant, type Padding2d, type RulesOf, type Tensor } from './tensor.ts';
 import { arrayOf, formatType, isFloat, type Shape, sameShape, size, type TensorType } from './type.ts';
 
@@ -239,21 +240,45 @@ export function conv2d(x: Tensor, w: Tensor, options: WindowOptions = {}): Tenso
   return reshape(merged, [...x.shape.slice(0, -3), ...merged.shape.slice(1)]);
 }
 
+export interface PatchOptions extends WindowOptions {
+  /** End every patch with a 1, so that a product with it can add a shift. @default false */
+  one?: boolean;
+}
+
 /**
  * The patches a convolution sees: images [..., N, H, W, C] → [..., N, H', W', kernel²·C], each patch in the
- * order of a filter's [kernel, kernel, C]. It is the convolution with the identity as its filter, and is
- * lowered to the look-up alone.
+ * order of a filter's [kernel, kernel, C]: one look-up in the images' pixels, by a constant table.
  */
-export function patches2d(x: Tensor, kernel: number, options: WindowOptions = {}): Tensor {
-  const channels = x.shape.at(-1)!;
-  const length = kernel * kernel * channels;
-  const identity = arrayOf(x.dtype, length * length);
-  for (let i = 0; i < length; i++) identity[i * length + i] = 1;
-  return conv2d(
-    x,
-    constant({ dtype: x.dtype, shape: [kernel, kernel, channels, length] }, identity),
-    options,
-  );
+export function patches2d(x: Tensor, kernel: number, options: PatchOptions = {}): Tensor {
+  const { stride = 1, padding = 'same', one = false } = options;
+  requireWhole('patches2d', 'a stride', stride);
+  const [height, width, channels] = x.shape.slice(-3) as [number, number, number];
+  const [rows, columns] = resolvePadding(padding, [height, width], [kernel, kernel], stride);
+  const outHeight = outputLength(height, kernel, stride, rows);
+  const outWidth = outputLength(width, kernel, stride, columns);
+  const pixels = height * width * channels;
+  const table: number[] = []; // of pixels; behind them stand a 0, for the padding, and a 1
+  for (let outRow = 0; outRow < outHeight; outRow++) {
+    for (let outColumn = 0; outColumn < outWidth; outColumn++) {
+      for (let tap = 0; tap < kernel * kernel; tap++) {
+        const row = outRow * stride - rows[0] + Math.floor(tap / kernel);
+        const column = outColumn * stride - columns[0] + (tap % kernel);
+        const inside = row >= 0 && row < height && column >= 0 && column < width;
+        const first = (row * width + column) * channels;
+        for (let channel = 0; channel < channels; channel++) table.push(inside ? first + channel : pixels);
+      }
+      if (one) table.push(pixels + 1);
+    }
+  }
+  const lead = x.shape.slice(0, -3);
+  const beside = broadcastTo(constant({ dtype: x.dtype, shape: [2] }, arrayOf(x.dtype, 2).fill(1, 1)), [
+    ...lead,
+    2,
+  ]);
+  const complete = concat([reshape(x, [...lead, pixels]), beside], -1);
+  const indices = constant({ dtype: 'int32', shape: [table.length] }, Int32Array.from(table));
+  const length = kernel * kernel * channels + Number(one);
+  return reshape(gather(complete, indices, -1), [...lead, outHeight, outWidth, length]);
 }
 
 /** The elements at each place of a pooling window: `window²` tensors of the output's shape. */

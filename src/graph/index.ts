@@ -29,6 +29,7 @@ export {
   sign,
   sin,
   sqrt,
+  step,
   stopGradient,
   sub,
   tanh,

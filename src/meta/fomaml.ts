@@ -1,5 +1,5 @@
 /** First-order MAML (§3): MAML with the Jacobian of the inner loop replaced by the identity. */
-import { sub } from '../graph/elementwise.ts';
+import { difference } from '../nn/parameters.ts';
 import type { Algorithm } from './inner-loop.ts';
 
 /**
@@ -12,6 +12,6 @@ export const fomaml: Algorithm = {
   direction({ start, batches, step }) {
     const adapted = batches.slice(0, -1).reduce((point, batch) => step(point, batch), start);
     const afterTail = step(adapted, batches.at(-1)!);
-    return { ...afterTail, direction: sub(afterTail.parameters, adapted.parameters) };
+    return { ...afterTail, direction: difference(afterTail.parameters, adapted.parameters) };
   },
 };

@@ -2,15 +2,16 @@
  * The inner loop U_τ^k as a traced program: k steps of an optimizer on mini-batches of one task, from
  * which each algorithm takes its direction. Long loops are cut into chunks that hand their values on.
  */
-import { add } from '../graph/elementwise.ts';
+import { add, mul } from '../graph/elementwise.ts';
 import { valueAndGrad } from '../graph/grad.ts';
 import { gather } from '../graph/linear.ts';
 import { take } from '../graph/shaping.ts';
-import type { Tensor } from '../graph/tensor.ts';
-import { type Graph, trace } from '../graph/trace.ts';
+import { Tensor } from '../graph/tensor.ts';
+import { type Graph, mapRecord, trace } from '../graph/trace.ts';
 import { int32, type TensorType, type TypedArray } from '../graph/type.ts';
 import type { Loss } from '../nn/losses.ts';
 import type { Model } from '../nn/model.ts';
+import { cut, join, type Vector } from '../nn/parameters.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
 import type { Executable, Runtime, Stage } from '../runtime/runtime.ts';
 
@@ -25,11 +26,35 @@ export interface Learner {
   readonly dtype?: 'float32' | 'float64';
 }
 
+/** An optimizer's state as traced values: vectors cut into parts, scalars whole. */
+export type TracedState = Readonly<Record<string, Vector | Tensor>>;
+
+/** One step on vectors cut into parts: each part by itself, for the optimizers are elementwise. */
+function updateParts(
+  optimizer: Optimizer,
+  step: { readonly parameters: Vector; readonly gradient: Vector; readonly state: TracedState },
+): { parameters: Vector; state: TracedState } {
+  const updated = mapRecord(step.parameters, (parameters, part) =>
+    optimizer.update({
+      parameters,
+      gradient: step.gradient[part]!,
+      state: mapRecord(step.state, (value) => (value instanceof Tensor ? value : value[part]!)),
+    }),
+  );
+  const [first] = Object.values(updated);
+  return {
+    parameters: mapRecord(updated, ({ parameters }) => parameters),
+    state: mapRecord(step.state, (value, name) =>
+      value instanceof Tensor ? first!.state[name]! : mapRecord(updated, ({ state }) => state[name]!),
+    ),
+  };
+}
+
 /** Where the inner loop stands, as traced values. */
 export interface Point {
-  /** φ_i, [P]. */
-  readonly parameters: Tensor;
-  readonly state: Readonly<Record<string, Tensor>>;
+  /** φ_i. */
+  readonly parameters: Vector;
+  readonly state: TracedState;
   /** Sum of the losses of the steps so far. */
   readonly lossTotal: Tensor;
 }
@@ -41,16 +66,16 @@ export interface Batch {
 
 /** One task as an algorithm sees it while it is traced. */
 export interface TracedTask {
-  /** φ, [P]: where the inner loop began. */
-  readonly initial: Tensor;
+  /** φ: where the inner loop began. */
+  readonly initial: Vector;
   /** φ_i at the beginning of this chunk; φ in the first. */
   readonly start: Point;
   readonly batches: readonly Batch[];
   readonly learningRate: number;
   /** L_τ,batch at some parameters. */
-  loss(parameters: Tensor, batch: Batch): Tensor;
+  loss(parameters: Vector, batch: Batch): Tensor;
   /** One inner step on a batch, with the gradient taken at `at`. @default at the point itself */
-  step(point: Point, batch: Batch, at?: Tensor): Point;
+  step(point: Point, batch: Batch, at?: Vector): Point;
 }
 
 /** The traced part of a meta-learning algorithm: what one task contributes to the outer step. */
@@ -58,8 +83,8 @@ export interface Algorithm {
   readonly name: string;
   /** False when all steps must be in one program, as for gradients through the loop. */
   readonly chunks: boolean;
-  /** The end of the inner loop, and the direction [P] in which the task pulls φ. */
-  direction(task: TracedTask): Point & { readonly direction: Tensor };
+  /** The end of the inner loop, and the direction in which the task pulls φ. */
+  direction(task: TracedTask): Point & { readonly direction: Vector };
 }
 
 /** Steps with one batch size. */
@@ -106,6 +131,7 @@ export function traceSteps(
     ...Object.fromEntries(tables),
   };
   return trace(types, (values) => {
+    const { layout } = model;
     const batches = tables.flatMap(([name]) => {
       const table = values[name]!;
       return Array.from({ length: table.shape[0]! }, (_, step) => {
@@ -113,21 +139,34 @@ export function traceSteps(
         return { inputs: gather(values.inputs!, indices), targets: gather(values.targets!, indices) };
       });
     });
-    const lossOf = (parameters: Tensor, batch: Batch) =>
+    const lossOf = (parameters: Vector, batch: Batch) =>
       loss(model.apply(parameters, batch.inputs), batch.targets);
     const end = algorithm.direction({
-      initial: values.initial!,
-      start: { parameters: values.parameters!, state: unprefixState(values), lossTotal: values.lossTotal! },
+      initial: cut(values.initial!, layout),
+      start: {
+        parameters: cut(values.parameters!, layout),
+        state: mapRecord(unprefixState(values), (value) => (value.rank === 0 ? value : cut(value, layout))),
+        lossTotal: values.lossTotal!,
+      },
       batches,
       learningRate: optimizer.learningRate,
       loss: lossOf,
       step({ parameters, state, lossTotal }, batch, at = parameters) {
-        const { value, gradient } = valueAndGrad((point: Tensor) => lossOf(point, batch))(at);
-        return { ...optimizer.update({ parameters, gradient, state }), lossTotal: add(lossTotal, value) };
+        const factor = optimizer.gradientFactor;
+        const { value, gradient } = valueAndGrad((point: Vector) => mul(lossOf(point, batch), factor))(at);
+        return {
+          ...updateParts(optimizer, { parameters, gradient, state }),
+          lossTotal: add(lossTotal, mul(value, 1 / factor)),
+        };
       },
     });
     const { parameters, state, lossTotal, direction } = end;
-    return { parameters, ...prefixState(state), lossTotal, direction };
+    return {
+      parameters: join(parameters, layout),
+      ...prefixState(mapRecord(state, (value) => (value instanceof Tensor ? value : join(value, layout)))),
+      lossTotal,
+      direction: join(direction, layout),
+    };
   });
 }
 

@@ -1,5 +1,5 @@
 /** Joint training (§3): the loss expected over all tasks, minimized with no thought of adaptation. */
-import { sub } from '../graph/elementwise.ts';
+import { difference } from '../nn/parameters.ts';
 import type { Algorithm } from './inner-loop.ts';
 
 /**
@@ -11,6 +11,6 @@ export const joint: Algorithm = {
   chunks: true,
   direction({ initial, start, batches, step }) {
     const moved = batches.reduce((point, batch) => step(point, batch, initial), start);
-    return { ...moved, direction: sub(moved.parameters, initial) };
+    return { ...moved, direction: difference(moved.parameters, initial) };
   },
 };

@@ -55,7 +55,7 @@ export async function compileOuterStep(
   return async ({ parameters, outerState }, directions, epsilon) => {
     const mean = meanOf(directions);
     if (mean === undefined) return false;
-    const gradient = mean.map((x) => -x / innerLearningRate);
+    const gradient = mean.map((x) => (-x / innerLearningRate) * optimizer.gradientFactor);
     const learningRate = Float32Array.of(epsilon);
     const result = await update.run({ parameters, gradient, learningRate, ...prefixState(outerState) });
     parameters.set(result.parameters!);

@@ -11,7 +11,7 @@ import {
 } from '../graph/elementwise.ts';
 import { matmul } from '../graph/linear.ts';
 import { mean, sum } from '../graph/reductions.ts';
-import { broadcastTo, concat, pad, reshape } from '../graph/shaping.ts';
+import { broadcastTo, concat, reshape, slice } from '../graph/shaping.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { size } from '../graph/type.ts';
 import type { Layer } from './model.ts';
@@ -105,9 +105,8 @@ export function normalizedConv2d({ filters, kernel = 3, ...window }: ConvOptions
       apply({ filter, scale, shift }, x) {
         if (taps >= filters)
           return norm.apply({ scale: scale!, shift: shift! }, convolve(x, filter!, window));
-        const patches = patches2d(x, kernel, window); // [..., batch, H', W', taps]
-        const lead = x.shape.slice(0, -4);
-        const rows = reshape(patches, [...lead, -1, taps]);
+        const patches = patches2d(x, kernel, { ...window, one: true }); // [..., batch, H', W', taps + 1]
+        const rows = reshape(patches, [...x.shape.slice(0, -4), -1, taps + 1]);
         const weights = reshape(filter!, [taps, filters]);
         return reshape(normalizedProduct(rows, weights, { scale: scale!, shift: shift! }), [
           ...patches.shape.slice(0, -1),
@@ -118,22 +117,23 @@ export function normalizedConv2d({ filters, kernel = 3, ...window }: ConvOptions
   };
 }
 
-/** rows [..., n, taps] × weights [taps, F], normalized over the rows: [..., n, F]. */
+/** rows [..., n, taps + 1], which end with a 1, × weights [taps, F], normalized over the rows: [..., n, F]. */
 function normalizedProduct(
   rows: Tensor,
   weights: Tensor,
   { scale, shift }: { scale: Tensor; shift: Tensor },
 ): Tensor {
-  const [count, taps] = rows.shape.slice(-2) as [number, number];
+  const [taps, filters] = weights.shape as [number, number];
   const lead = rows.shape.slice(0, -2);
-  const centered = sub(rows, mean(rows, { axes: [-2], keepDims: true }));
-  const covariance = mul(matmul(centered, centered, { transposeA: true }), 1 / count); // [..., taps, taps]
+  const origin = lead.map(() => 0);
+  const moments = mul(matmul(rows, rows, { transposeA: true }), 1 / rows.shape.at(-2)!);
+  const products = slice(moments, [...origin, 0, 0], [...lead, taps, taps]);
+  const means = slice(moments, [...origin, taps, 0], [...lead, 1, taps]);
+  const covariance = sub(products, matmul(means, means, { transposeA: true })); // [..., taps, taps]
   const variance = sum(mul(weights, matmul(covariance, weights)), { axes: [-2], keepDims: true }); // [..., 1, F]
   const scaled = mul(weights, div(scale, deviation(variance))); // [..., taps, F]
-  const shifts = broadcastTo(shift, [...lead, 1, shift.size]);
-  const none = rows.shape.map(() => 0);
-  const withOnes = pad(centered, { high: none.with(-1, 1), value: 1 }); // [..., n, taps + 1]
-  return matmul(withOnes, concat([broadcastTo(scaled, [...lead, taps, shift.size]), shifts], -2));
+  const shifts = sub(shift, matmul(means, scaled)); // [..., 1, F]
+  return matmul(rows, concat([scaled, broadcastTo(shifts, [...lead, 1, filters])], -2));
 }
 
 /** Largest of each square of `window` × `window` pixels, SAME padding. @default 2 */

@@ -3,7 +3,7 @@
  * extra row of zeros serves the padding, and the rest is one product. Its input gradient is the adjoint:
  * a product, then for every pixel the sum of the patch entries that came from it.
  */
-import { isKind, type OperatorAttributes, type Tensor } from '../graph/tensor.ts';
+import type { OperatorAttributes, Tensor } from '../graph/tensor.ts';
 import { arrayOf, type Shape, size } from '../graph/type.ts';
 import { type LoweringContext, product, reshape } from './context.ts';
 import type { ModelBuilder } from './model.ts';
@@ -106,9 +106,6 @@ function residueClasses({ attributes, input, kernel, output }: Geometry): Residu
   return classes;
 }
 
-/** Bytes a row must have for copying it to cost more than finding it. */
-const shortRow = 64;
-
 /** Looks rows [..., N, rows, C] up by a table that names row `rows`, all zeros, too. */
 function lookUp(
   model: ModelBuilder,
@@ -122,14 +119,7 @@ function lookUp(
   const complete = table.includes(rows)
     ? model.op('Concat', [x, model.constant(zeroRow, arrayOf(type.dtype, size(zeroRow.shape)))], { axis })
     : x;
-  const indices = indexTable(model, table);
-  if (type.shape.at(-1)! * 4 >= shortRow) return model.op('Gather', [complete, indices], { axis });
-  // With rows outside the batch one copy serves all images: [..., rows, N, C].
-  const perm = Array.from({ length: axis + 2 }, (_, i) => i)
-    .with(axis - 1, axis)
-    .with(axis, axis - 1);
-  const outside = model.op('Transpose', [complete], { perm });
-  return model.op('Transpose', [model.op('Gather', [outside, indices], { axis: axis - 1 })], { perm });
+  return model.op('Gather', [complete, indexTable(model, table)], { axis });
 }
 
 function indexTable(model: ModelBuilder, table: Int32Array): string {
@@ -153,19 +143,8 @@ export function lowerConv2d(context: LoweringContext<'conv2d'>): string {
   const [x, w] = node.inputs as [Tensor, Tensor];
   const geometry = geometryOf(x.shape, w.shape, node.shape, attributes);
   const columns = patches(model, inputs[0]!, node.dtype, geometry);
-  if (isIdentity(w)) return reshape(model, columns, node.shape);
   const filter = reshape(model, inputs[1]!, filterMatrix(geometry));
   return reshape(model, model.op('MatMul', [columns, filter]), node.shape);
-}
-
-/** A constant filter that copies every patch. */
-function isIdentity(filter: Tensor): boolean {
-  const length = filter.shape.at(-1)!;
-  return (
-    isKind(filter, 'constant') &&
-    filter.size === length * length &&
-    filter.attributes.data.every((x, i) => x === Number(i % (length + 1) === 0))
-  );
 }
 
 /** patchesᵀ · g */
@@ -191,10 +170,7 @@ export function lowerConv2dInputGradient(context: LoweringContext<'conv2dInputGr
   const geometry = geometryOf(node.shape, w.shape, g.shape, attributes);
   const { lead, batch, input, kernel, output, channels, filters } = geometry;
   const rank = lead.length + 3;
-  const tapMatrices = reshape(model, inputs[1]!, [...lead, pixels(kernel), channels, filters]);
-  const axes = Array.from({ length: rank }, (_, axis) => axis);
-  const perm = axes.with(rank - 1, rank - 2).with(rank - 2, rank - 1);
-  const turned = model.op('Transpose', [tapMatrices], { perm }); // [..., taps, F, C]
+  const tapRows = reshape(model, inputs[1]!, [...lead, pixels(kernel) * channels, filters]);
   const shape = [...lead, batch, pixels(output), filters];
   const rows = reshape(model, inputs[0]!, shape);
 
@@ -203,12 +179,20 @@ export function lowerConv2dInputGradient(context: LoweringContext<'conv2dInputGr
     const part = [...lead, batch, members.length, channels];
     if (taps.length === 0) return model.constant({ dtype, shape: part }, arrayOf(dtype, size(part)));
     const found = lookUp(model, rows, { dtype, shape }, table);
-    const chosen = model.op('Gather', [turned, indexTable(model, Int32Array.from(taps))], {
-      axis: lead.length,
-    });
     const left = reshape(model, found, [...lead, batch * members.length, taps.length * filters]);
-    const right = reshape(model, chosen, [...lead, taps.length * filters, channels]);
-    return reshape(model, model.op('MatMul', [left, right]), part);
+    const order = Array.from({ length: channels }, (_, channel) =>
+      taps.map((tap) => tap * channels + channel),
+    );
+    const chosen = model.op('Gather', [tapRows, indexTable(model, Int32Array.from(order.flat()))], {
+      axis: lead.length,
+    }); // [..., C, taps, F], rows of F
+    const right = reshape(model, chosen, [...lead, channels, taps.length * filters]);
+    const pixelRows = product(
+      context,
+      { name: left, rank: rank - 1 },
+      { name: right, rank: rank - 1, transposed: true },
+    );
+    return reshape(model, pixelRows, part);
   });
   if (parts.length === 1) return reshape(model, parts[0]!, node.shape);
   const order = new Int32Array(pixels(input));

@@ -1,7 +1,7 @@
 /** The one table from operators to ONNX: every operator says how it is computed there. */
 import { isKind, type Operator, type Tensor } from '../graph/tensor.ts';
 import { type Graph, nodesOf } from '../graph/trace.ts';
-import { arrayOf, size } from '../graph/type.ts';
+import { arrayOf, size, type TensorType } from '../graph/type.ts';
 import {
   type Lowering,
   type LoweringContext,
@@ -11,7 +11,7 @@ import {
   scalar,
 } from './context.ts';
 import { lowerConv2d, lowerConv2dFilterGradient, lowerConv2dInputGradient } from './convolution.ts';
-import { ModelBuilder } from './model.ts';
+import { float, ModelBuilder } from './model.ts';
 
 /** An operator that ONNX has under another name. */
 function same(type: string): Lowering<Operator> {
@@ -43,6 +43,7 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   tanh: same('Tanh'),
   sigmoid: same('Sigmoid'),
   relu: same('Relu'),
+  step: lowerStep,
   abs: same('Abs'),
   sign: same('Sign'),
   add: same('Add'),
@@ -82,7 +83,7 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   pad: lowerPad,
   concat: ({ model, inputs, attributes }) => model.op('Concat', inputs, { axis: attributes.axis }),
 
-  sum: reduction('ReduceSum'),
+  sum: lowerSum,
   max: reduction('ReduceMax'),
   argMax: ({ model, inputs, attributes: { axis } }) =>
     model.op('Cast', [model.op('ArgMax', inputs, { axis, keepdims: 0 })], { to: model.elementType('int32') }),
@@ -92,32 +93,101 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
     const { transposeA, transposeB } = context.attributes;
     return product(context, { ...a!, transposed: transposeA }, { ...b!, transposed: transposeB });
   },
-  gather: ({ model, inputs, attributes }) => model.op('Gather', inputs, { axis: attributes.axis }),
+  gather: lowerGather,
   scatterAdd: lowerScatterAdd,
   conv2d: lowerConv2d,
   conv2dInputGradient: lowerConv2dInputGradient,
   conv2dFilterGradient: lowerConv2dFilterGradient,
 };
 
-/** The ONNX model of a graph, serialized. */
-export function lower(graph: Graph, target: LoweringTarget): Uint8Array {
+/** Where a value that goes into the model, or comes out of it, lies in an array of the program. */
+export interface Binding {
+  /** What the model calls it. */
+  readonly value: string;
+  /** The array: the name of an input or output of the graph. */
+  readonly name: string;
+  /** Index of its first element there. */
+  readonly offset: number;
+  readonly type: TensorType;
+}
+
+/** A graph as an ONNX model. */
+export interface LoweredGraph {
+  /** Serialized. */
+  readonly model: Uint8Array;
+  readonly inputs: readonly Binding[];
+  readonly outputs: readonly Binding[];
+}
+
+/**
+ * Lowers a graph. A vector that is only read slice by slice goes in as so many inputs, and one that is
+ * joined at the end comes out part by part: they cut and join in place what would else be copied.
+ */
+export function lower(graph: Graph, target: LoweringTarget): LoweredGraph {
   const model = new ModelBuilder();
   const names = new Map<Tensor, string>();
-  for (const [name, node] of Object.entries(graph.inputs)) names.set(node, model.input(name, node));
-  for (const node of nodesOf(Object.values(graph.outputs))) {
+  const inputs: Binding[] = [];
+  const nodes = nodesOf(Object.values(graph.outputs));
+  for (const [name, node] of Object.entries(graph.inputs)) {
+    if (!nodes.includes(node)) continue; // nobody reads it
+    const slices = slicesOf(node, nodes, graph);
+    const parts = slices ?? [node];
+    for (const part of parts) {
+      const offset = isKind(part, 'slice') ? part.attributes.starts[0]! : 0;
+      const value = slices === undefined ? name : `${name}[${offset}:${offset + part.size}]`;
+      names.set(part, value);
+      if (inputs.some((known) => known.value === value)) continue;
+      inputs.push({ value: model.input(value, part), name, offset, type: typeOf(part) });
+    }
+  }
+  for (const node of nodes) {
+    if (names.has(node)) continue;
     if (isKind(node, 'input')) {
-      if (!names.has(node)) throw new Error(`internal: input ${node.attributes.name} is of another graph`);
+      const known = Object.values(graph.inputs).includes(node); // then its slices stand for it
+      if (!known) throw new Error(`internal: input ${node.attributes.name} is of another graph`);
     } else if (isKind(node, 'constant')) {
       names.set(node, model.constant(node, node.attributes.data));
     } else {
       const operation = node as Tensor<Operator>;
       const lowering = lowerings[operation.kind] as unknown as Lowering<Operator>;
-      const inputs = node.inputs.map((source) => names.get(source)!);
-      names.set(node, lowering({ model, node: operation, attributes: operation.attributes, inputs, target }));
+      const sources = node.inputs.map((source) => names.get(source)!);
+      const { attributes } = operation;
+      names.set(node, lowering({ model, node: operation, attributes, inputs: sources, target }));
     }
   }
-  for (const [name, node] of Object.entries(graph.outputs)) model.output(name, node, names.get(node)!);
-  return model.finish();
+  const outputs: Binding[] = [];
+  for (const [name, node] of Object.entries(graph.outputs)) {
+    const parts = isKind(node, 'concat') && node.rank === 1 ? node.inputs : [node];
+    let offset = 0;
+    for (const part of parts) {
+      const value = model.output(parts.length === 1 ? name : `${name}[${offset}]`, part, names.get(part)!);
+      outputs.push({ value, name, offset, type: typeOf(part) });
+      offset += part.size;
+    }
+  }
+  return { model: model.finish(), inputs, outputs };
+}
+
+const typeOf = ({ dtype, shape }: TensorType): TensorType => ({ dtype, shape });
+
+/** The slices of a vector, if nothing else is made of it. */
+function slicesOf(node: Tensor, nodes: readonly Tensor[], graph: Graph): Tensor<'slice'>[] | undefined {
+  if (node.rank !== 1 || Object.values(graph.outputs).includes(node)) return undefined;
+  const users = nodes.filter(({ inputs }) => inputs.includes(node));
+  const isPart = (user: Tensor): user is Tensor<'slice'> =>
+    isKind(user, 'slice') && user.attributes.steps[0] === 1 && user.size > 0;
+  return users.length > 0 && users.every(isPart) ? users : undefined;
+}
+
+/**
+ * One pass: HardSigmoid is x times a slope, clamped to 0 … 1. Positive numbers below the slope's inverse come
+ * out as fractions; nothing that is computed with gets so small.
+ */
+function lowerStep({ model, node, inputs }: LoweringContext<'step'>): string {
+  if (node.dtype === 'float32')
+    return model.op('HardSigmoid', inputs, { alpha: float(1e30), beta: float(0) });
+  const positive = model.op('Greater', [inputs[0]!, scalar(model, node.dtype, 0)]);
+  return model.op('Cast', [positive], { to: model.elementType(node.dtype) });
 }
 
 /** Interior padding becomes a new axis that is padded and folded back; what it adds at the end is cut. */
@@ -149,6 +219,40 @@ function lowerPad({ model, node, inputs, attributes }: LoweringContext<'pad'>): 
     spread = model.op('Slice', [spread, ...bounds.map((values) => model.integers(values))]);
   }
   return [...low, ...high].some((length) => length > 0) ? pads(spread, low, high) : spread;
+}
+
+/** Elements a table may have that names each element for itself. */
+const largestElementTable = 2 ** 21;
+
+/**
+ * Single elements by a constant table are found several times faster by GatherElements, which wants the
+ * table once for every row.
+ */
+function lowerGather({ model, node, inputs, attributes: { axis } }: LoweringContext<'gather'>): string {
+  const [x, indices] = node.inputs as [Tensor, Tensor];
+  const single = axis === x.rank - 1 && axis > 0 && indices.rank === 1;
+  if (!single || !isKind(indices, 'constant') || node.size > largestElementTable) {
+    return model.op('Gather', inputs, { axis });
+  }
+  const table = new Int32Array(node.size);
+  for (let i = 0; i < table.length; i += indices.size) table.set(indices.attributes.data, i);
+  return model.op(
+    'GatherElements',
+    [inputs[0]!, model.constant({ dtype: 'int32', shape: node.shape }, table)],
+    { axis },
+  );
+}
+
+/** Sums over all axes but the last are the product with a row of ones, which is faster from a few rows on. */
+function lowerSum(context: LoweringContext<'sum'>): string {
+  const { model, node, inputs, attributes } = context;
+  const { shape, dtype, rank } = node.inputs[0]!;
+  const rows = size(shape.slice(0, -1));
+  const leading = attributes.axes.length === rank - 1 && !attributes.axes.includes(rank - 1);
+  if (!leading || rows < 32) return reduction('ReduceSum')(context);
+  const ones = model.constant({ dtype, shape: [1, rows] }, arrayOf(dtype, rows).fill(1));
+  const matrix = reshape(model, inputs[0]!, [rows, shape.at(-1)!]);
+  return reshape(model, model.op('MatMul', [ones, matrix]), node.shape);
 }
 
 /** ScatterND adds along the first axis: another axis is brought there and back. */

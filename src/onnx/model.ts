@@ -5,8 +5,15 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { DType, Shape, TensorType, TypedArray } from '../graph/type.ts';
 
-/** Attribute values ONNX nodes take here. Numbers are integers. */
-export type OnnxAttributes = Readonly<Record<string, number | string | readonly number[]>>;
+/** An attribute that ONNX wants as a float: JavaScript has one kind of number. */
+interface FloatAttribute {
+  readonly float: number;
+}
+
+export const float = (value: number): FloatAttribute => ({ float: value });
+
+/** Attribute values ONNX nodes take here. Plain numbers are integers. */
+export type OnnxAttributes = Readonly<Record<string, number | FloatAttribute | string | readonly number[]>>;
 
 interface OnnxNode {
   type: string;
@@ -58,16 +65,17 @@ export class ModelBuilder {
 
   /**
    * Declares that `value` is the model output `outputName(name)`. The node that makes it is renamed; only
-   * an input, a constant or a value that is an output already has to be copied.
+   * an input, a constant or a value that is an output already has to be copied. Returns the output's name.
    */
-  output(name: string, type: TensorType, value: string): void {
+  output(name: string, type: TensorType, value: string): string {
+    const output = outputName(name);
     if (this.#nodes.has(value) && !this.#renamed.has(value)) {
-      this.#renamed.set(value, outputName(name));
+      this.#renamed.set(value, output);
     } else {
-      const output = outputName(name);
       this.#nodes.set(output, { type: 'Identity', inputs: [value], output, attributes: {}, domain: '' });
     }
-    this.#outputs.push({ name: outputName(name), type });
+    this.#outputs.push({ name: output, type });
+    return output;
   }
 
   /** The output of an operator, new or already there. */
@@ -198,6 +206,9 @@ function writeAttribute(writer: BinaryWriter, name: string, value: OnnxAttribute
   } else if (typeof value === 'string') {
     writer.tag(4, WireType.LengthDelimited).string(value);
     writer.tag(20, WireType.Varint).int32(3); // STRING
+  } else if ('float' in value) {
+    writer.tag(2, WireType.Bit32).float(value.float);
+    writer.tag(20, WireType.Varint).int32(1); // FLOAT
   } else {
     for (const item of value) writer.tag(8, WireType.Varint).int64(item);
     writer.tag(20, WireType.Varint).int32(7); // INTS

@@ -9,6 +9,7 @@ export type OptimizerState = Readonly<Record<string, Float32Array>>;
 /** What a step is made from: parameters [P], their gradient [P], the state. */
 export interface OptimizerStep {
   readonly parameters: Tensor;
+  /** Multiplied by the optimizer's `gradientFactor`. */
   readonly gradient: Tensor;
   readonly state: Readonly<Record<string, Tensor>>;
   /** A learning rate known only at run time, as of a schedule. @default the optimizer's own */
@@ -17,6 +18,8 @@ export interface OptimizerStep {
 
 export interface Optimizer {
   readonly learningRate: number;
+  /** What `update` wants the gradient multiplied by. A factor of the loss, it costs no pass over the gradient. */
+  readonly gradientFactor: number;
   /** Types of the state's vectors, for parameters of type `parameters`. They start as zeros. */
   state(parameters: TensorType): Readonly<Record<string, TensorType>>;
   /** One step on traced values. */
@@ -29,6 +32,7 @@ export interface Optimizer {
 export function sgd(options: { learningRate: number }): Optimizer {
   return {
     learningRate: options.learningRate,
+    gradientFactor: 1,
     decay: {},
     state: () => ({}),
     update: ({ parameters, gradient, state, learningRate = options.learningRate }) => ({
@@ -55,13 +59,14 @@ export interface AdamOptions {
  */
 export function adam(options: AdamOptions): Optimizer {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
-  const average = (old: Tensor, next: Tensor, beta: number) => add(mul(old, beta), mul(next, 1 - beta));
   const totalWeight = (old: Tensor, beta: number) => add(mul(old, beta), 1 - beta);
+  const gradientFactor = Math.sqrt(1 - beta2); // its square is the weight of the newest second moment
   const first = { firstMoments: beta1, firstMomentsWeight: beta1 };
   const second = { secondMoments: beta2, secondMomentsWeight: beta2 };
   const decay: Record<string, number> = beta1 === 0 ? second : { ...first, ...second };
   return {
     learningRate: options.learningRate,
+    gradientFactor,
     decay,
     state: (parameters) =>
       Object.fromEntries(
@@ -71,18 +76,18 @@ export function adam(options: AdamOptions): Optimizer {
         ]),
       ),
     update({ parameters, gradient, state, learningRate = options.learningRate }) {
-      const v = average(state.secondMoments!, mul(gradient, gradient), beta2);
+      const v = add(mul(state.secondMoments!, beta2), mul(gradient, gradient));
       const vWeight = totalWeight(state.secondMomentsWeight!, beta2);
       const secondState = { secondMoments: v, secondMomentsWeight: vWeight };
-      const scale = mul(sqrt(vWeight), learningRate);
+      const scale = mul(mul(sqrt(vWeight), learningRate), 1 / gradientFactor);
       const denominator = add(sqrt(v), epsilon);
       if (beta1 === 0) {
         const step = div(mul(gradient, scale), denominator);
         return { parameters: sub(parameters, step), state: secondState };
       }
-      const m = average(state.firstMoments!, gradient, beta1);
+      const m = add(mul(state.firstMoments!, beta1), mul(gradient, (1 - beta1) / gradientFactor));
       const mWeight = totalWeight(state.firstMomentsWeight!, beta1);
-      const step = div(mul(m, div(scale, mWeight)), denominator);
+      const step = div(mul(m, mul(div(scale, mWeight), gradientFactor)), denominator);
       return {
         parameters: sub(parameters, step),
         state: { firstMoments: m, firstMomentsWeight: mWeight, ...secondState },

@@ -32,7 +32,7 @@ export class LocalRuntime implements Runtime {
     return this.#cache.find(program, async () => {
       const loaded = await LoadedProgram.load(this.#ort, program, this.#options);
       const executable: Executable = {
-        run: (inputs) => this.run([{ executable, inputs }], program.outputs),
+        run: (inputs) => this.run([{ executable, inputs }], Object.keys(program.outputs)),
       };
       return [executable, loaded];
     }) as Promise<Executable<In, Out>>;

@@ -28,7 +28,7 @@ export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Run
   if (workers > 1 && provider !== 'cpu') {
     throw new OptionError(`workers: the device "${provider}" is one for all, got ${workers} workers: use 1`);
   }
-  const load = { provider, executionProvider: provider, threads };
+  const load = { provider, executionProvider: provider, threads, writesInPlace: true };
   return workers === 1 ? new LocalRuntime(ort, load) : PoolRuntime.start({ ...load, workers });
 }
 

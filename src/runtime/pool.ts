@@ -120,11 +120,12 @@ export class PoolRuntime implements Runtime {
     const load = lowerGraph(graph, this.provider);
     return this.#cache.find(load, async () => {
       const program = this.#programs++;
+      const outputs = Object.keys(load.outputs);
       await Promise.all(this.#channels.map((channel) => channel.ask({ load, program })));
       const executable: Executable = {
-        run: (inputs) => this.run([{ executable, inputs }], load.outputs),
+        run: (inputs) => this.run([{ executable, inputs }], outputs),
       };
-      return [executable, { program, outputs: load.outputs }];
+      return [executable, { program, outputs }];
     }) as Promise<Executable<In, Out>>;
   }
 

@@ -6,9 +6,8 @@ import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'o
 import { DataError, OptionError } from '../errors.ts';
 import { simplify } from '../graph/simplify.ts';
 import { type Graph, mapRecord } from '../graph/trace.ts';
-import { arrayOf, formatType, size, type TensorType } from '../graph/type.ts';
-import { lower } from '../onnx/lower.ts';
-import { outputName } from '../onnx/model.ts';
+import { arrayOf, formatType, size, type TensorType, type TypedArray } from '../graph/type.ts';
+import { type Binding, lower } from '../onnx/lower.ts';
 import type { Arrays, Executable, Provider } from './runtime.ts';
 
 /** The part of the ONNX Runtime packages that is used. */
@@ -22,13 +21,25 @@ export interface OnnxRuntime {
 /** A lowered graph. Plain data: it can be sent to a worker. */
 export interface Program {
   readonly model: Uint8Array;
+  /** Types of the arrays a run takes and returns. */
   readonly inputs: Readonly<Record<string, TensorType>>;
-  readonly outputs: readonly string[];
+  readonly outputs: Readonly<Record<string, TensorType>>;
+  /** What the model takes and returns: parts of those arrays. */
+  readonly feeds: readonly Binding[];
+  readonly fetches: readonly Binding[];
 }
 
 export function lowerGraph(graph: Graph, provider: Provider): Program {
-  const inputs = mapRecord(graph.inputs, ({ dtype, shape }) => ({ dtype, shape }));
-  return { model: lower(simplify(graph), { provider }), inputs, outputs: Object.keys(graph.outputs) };
+  const typesOf = (nodes: Readonly<Record<string, TensorType>>) =>
+    mapRecord(nodes, ({ dtype, shape }) => ({ dtype, shape }));
+  const { model, inputs, outputs } = lower(simplify(graph), { provider });
+  return {
+    model,
+    inputs: typesOf(graph.inputs),
+    outputs: typesOf(graph.outputs),
+    feeds: inputs,
+    fetches: outputs,
+  };
 }
 
 /** How ONNX Runtime loads a program. */
@@ -38,6 +49,8 @@ export interface LoadOptions {
   readonly executionProvider: string;
   /** Threads inside one operator. */
   readonly threads: number;
+  /** Whether it writes outputs into arrays that it is given; onnxruntime-web does not. */
+  readonly writesInPlace: boolean;
 }
 
 /** A program loaded into one ONNX Runtime session. */
@@ -45,11 +58,20 @@ export class LoadedProgram {
   readonly #ort: OnnxRuntime;
   readonly #program: Program;
   readonly #session: InferenceSession;
+  readonly #writesInPlace: boolean;
+  /** Copies of inputs that lie in shared memory, which ONNX Runtime does not take. */
+  readonly #unshared = new Map<string, TypedArray>();
 
-  private constructor(ort: OnnxRuntime, program: Program, session: InferenceSession) {
+  private constructor(
+    ort: OnnxRuntime,
+    program: Program,
+    session: InferenceSession,
+    { writesInPlace }: LoadOptions,
+  ) {
     this.#ort = ort;
     this.#program = program;
     this.#session = session;
+    this.#writesInPlace = writesInPlace;
   }
 
   static async load(ort: OnnxRuntime, program: Program, options: LoadOptions): Promise<LoadedProgram> {
@@ -66,7 +88,7 @@ export class LoadedProgram {
         cause,
       });
     });
-    return new LoadedProgram(ort, program, session);
+    return new LoadedProgram(ort, program, session, options);
   }
 
   get inputs(): readonly string[] {
@@ -74,27 +96,68 @@ export class LoadedProgram {
   }
 
   /** Runs with the inputs found in `arrays`, which may hold more, and returns its outputs, or those `wanted`. */
-  async run(arrays: Arrays, wanted = new Set(this.#program.outputs)): Promise<Arrays> {
+  async run(arrays: Arrays, wanted: ReadonlySet<string> = this.#outputs): Promise<Arrays> {
+    const given = mapRecord(this.#program.inputs, (type, name) => checked(name, type, arrays[name]));
+    const fetches = this.#program.fetches.filter(({ name }) => wanted.has(name));
+    if (fetches.length === 0) return {}; // nobody needs it
     const feeds: Record<string, OrtTensor> = {};
-    for (const [name, type] of Object.entries(this.#program.inputs)) {
-      const data = arrays[name];
-      const kind = arrayOf(type.dtype, 0).constructor;
-      if (data?.length !== size(type.shape) || data.constructor !== kind) {
-        const got = data === undefined ? 'nothing' : `a ${data.constructor.name} of ${data.length}`;
-        throw new DataError(`run: input "${name}" is ${formatType(type)}, got ${got}`);
-      }
-      const own = data.buffer instanceof ArrayBuffer ? data : data.slice(); // ONNX Runtime takes no shared memory
-      feeds[name] = new this.#ort.Tensor(type.dtype as 'float32', own as Float32Array, type.shape);
+    const copied = new Map<TypedArray, TypedArray>();
+    for (const feed of this.#program.feeds) {
+      const data = given[feed.name]!;
+      if (!copied.has(data)) copied.set(data, this.#unshare(feed.name, data));
+      feeds[feed.value] = this.#tensor(feed, copied.get(data)!);
     }
-    const names = this.#program.outputs.filter((name) => wanted.has(name));
-    if (names.length === 0) return {}; // nobody needs it
-    const outputs = await this.#session.run(feeds, names.map(outputName));
-    return Object.fromEntries(names.map((name) => [name, outputs[outputName(name)]!.data as Arrays[string]]));
+    const results: Record<string, TypedArray> = {};
+    for (const { name } of fetches) {
+      const { dtype, shape } = this.#program.outputs[name]!;
+      results[name] ??= arrayOf(dtype, size(shape));
+    }
+    if (this.#writesInPlace) {
+      const places = fetches.map(
+        (fetch) => [fetch.value, this.#tensor(fetch, results[fetch.name]!)] as const,
+      );
+      await this.#session.run(feeds, Object.fromEntries(places));
+      return results;
+    }
+    const values = fetches.map(({ value }) => value);
+    const outputs = await this.#session.run(feeds, values);
+    for (const { value, name, offset } of fetches) {
+      results[name]!.set(outputs[value]!.data as TypedArray, offset);
+    }
+    return results;
   }
 
   release(): Promise<void> {
     return this.#session.release();
   }
+
+  get #outputs(): ReadonlySet<string> {
+    return new Set(Object.keys(this.#program.outputs));
+  }
+
+  /** The part of an array that a binding names, in place. */
+  #tensor({ offset, type: { dtype, shape } }: Binding, array: TypedArray): OrtTensor {
+    const part = array.subarray(offset, offset + size(shape));
+    return new this.#ort.Tensor(dtype as 'float32', part as Float32Array, shape);
+  }
+
+  #unshare(name: string, data: TypedArray): TypedArray {
+    if (data.buffer instanceof ArrayBuffer) return data;
+    const known = this.#unshared.get(name);
+    if (known === undefined) {
+      this.#unshared.set(name, data.slice());
+    } else {
+      known.set(data);
+    }
+    return this.#unshared.get(name)!;
+  }
+}
+
+function checked(name: string, type: TensorType, data: TypedArray | undefined): TypedArray {
+  const kind = arrayOf(type.dtype, 0).constructor;
+  if (data?.length === size(type.shape) && data.constructor === kind) return data;
+  const got = data === undefined ? 'nothing' : `a ${data.constructor.name} of ${data.length}`;
+  throw new DataError(`run: input "${name}" is ${formatType(type)}, got ${got}`);
 }
 
 /** Runs loaded stages in order; each finds what it is not given among the values before it. */

@@ -85,11 +85,19 @@ for (const [name, [model, loss, target]] of Object.entries(networks)) {
     assert.deepEqual(again.model, program.model); // lowering is a function of the program
     const inputs = stepInputs(model, program.inputs);
     const threads = { provider: 'cpu', threads: 1 } as const;
-    const here = await LoadedProgram.load(native, program, { ...threads, executionProvider: 'cpu' });
-    const there = await LoadedProgram.load(web, program, { ...threads, executionProvider: 'wasm' });
+    const here = await LoadedProgram.load(native, program, {
+      ...threads,
+      executionProvider: 'cpu',
+      writesInPlace: true,
+    });
+    const there = await LoadedProgram.load(web, program, {
+      ...threads,
+      executionProvider: 'wasm',
+      writesInPlace: false,
+    });
     const [expected, actual] = [await here.run(inputs), await there.run(inputs)];
-    assert.deepEqual(Object.keys(actual), program.outputs);
-    for (const output of program.outputs) {
+    assert.deepEqual(Object.keys(actual), Object.keys(program.outputs));
+    for (const output of Object.keys(program.outputs)) {
       const scale = expected[output]!.map(Math.abs).sort().at(-1)!;
       assert.ok(scale > 0, `${output} is all zeros`);
       for (let i = 0; i < expected[output]!.length; i++) {

@@ -255,7 +255,12 @@ test('a program that fails to load is forgotten, one that loads is loaded once',
       },
     },
   };
-  const runtime = new LocalRuntime(flaky, { provider: 'cpu', executionProvider: 'cpu', threads: 1 });
+  const runtime = new LocalRuntime(flaky, {
+    provider: 'cpu',
+    executionProvider: 'cpu',
+    threads: 1,
+    writesInPlace: true,
+  });
   const attempts = await Promise.allSettled([runtime.compile(double()), runtime.compile(double())]);
   assert.deepEqual(
     attempts.map(({ status }) => status),
