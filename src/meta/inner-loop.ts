@@ -13,7 +13,7 @@ import type { Loss } from '../nn/losses.ts';
 import type { Model } from '../nn/model.ts';
 import { cut, join, type Vector } from '../nn/parameters.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
-import type { Executable, Runtime, Stage } from '../runtime/runtime.ts';
+import type { Executable, Runtime, Stage, Work } from '../runtime/runtime.ts';
 
 /** What is learned: a model, what it is judged by, and how it adapts. */
 export interface Learner {
@@ -181,42 +181,57 @@ export interface InnerLoopOptions {
   /** Examples in a task. */
   readonly examples: number;
   readonly segments: readonly Segment[];
-  /** Programs a segment is cut into at least, where it has as many steps. @default 1 */
-  readonly pieces?: number;
+  /** Whether several workers will run it, so that one run may have to be shared. @default false */
+  readonly shared?: boolean;
 }
 
 /** A compiled inner loop: one or more programs that run one after another. */
 export class InnerLoop {
-  readonly #chunks: readonly Chunk[];
+  readonly #whole: readonly Chunk[];
+  readonly #pieces: readonly Chunk[];
 
-  private constructor(chunks: readonly Chunk[]) {
-    this.#chunks = chunks;
+  private constructor(whole: readonly Chunk[], pieces: readonly Chunk[]) {
+    this.#whole = whole;
+    this.#pieces = pieces;
   }
 
   static async compile(runtime: Runtime, options: InnerLoopOptions): Promise<InnerLoop> {
-    const { learner, algorithm, examples, segments, pieces = 1 } = options;
-    const cut = algorithm.chunks ? segments.flatMap((segment) => chunksOf(segment, pieces)) : [segments];
-    const chunks = cut.map(async (part) => ({
-      segments: part,
-      executable: await runtime.compile(traceSteps(learner, algorithm, examples, part)),
-    }));
-    return new InnerLoop(await Promise.all(chunks));
+    const { learner, algorithm, examples, segments, shared = false } = options;
+    const compile = (pieces: number): Promise<Chunk[]> => {
+      const cut = algorithm.chunks ? segments.flatMap((segment) => chunksOf(segment, pieces)) : [segments];
+      const chunks = cut.map(async (part) => ({
+        segments: part,
+        executable: await runtime.compile(traceSteps(learner, algorithm, examples, part)),
+      }));
+      return Promise.all(chunks);
+    };
+    const whole = await compile(1);
+    return new InnerLoop(whole, shared ? await compile(2) : whole);
   }
 
   /**
    * The stages of one task. `batches` holds the mini-batch indices of all steps, one after another.
    */
   stages(task: InnerTask): Stage[] {
-    let offset = 0;
-    return this.#chunks.map(({ executable, segments }, i) => {
-      const tables: Record<string, Int32Array> = {};
-      segments.forEach(({ steps, batch }, s) => {
-        tables[`batches${s}`] = task.batches.subarray(offset, offset + steps * batch);
-        offset += steps * batch;
-      });
-      return { executable, inputs: i === 0 ? { ...task.start, ...tables } : tables };
-    });
+    return stagesOf(this.#whole, task);
   }
+
+  /** The same for several workers. */
+  work(task: InnerTask): Work {
+    return { whole: stagesOf(this.#whole, task), pieces: stagesOf(this.#pieces, task) };
+  }
+}
+
+function stagesOf(chunks: readonly Chunk[], task: InnerTask): Stage[] {
+  let offset = 0;
+  return chunks.map(({ executable, segments }, i) => {
+    const tables: Record<string, Int32Array> = {};
+    segments.forEach(({ steps, batch }, s) => {
+      tables[`batches${s}`] = task.batches.subarray(offset, offset + steps * batch);
+      offset += steps * batch;
+    });
+    return { executable, inputs: i === 0 ? { ...task.start, ...tables } : tables };
+  });
 }
 
 /** What one run of the inner loop is fed with. */

@@ -1,6 +1,7 @@
 /** Optimizers on flat parameter vectors, written once as traced arithmetic. */
 import { add, div, mul, sqrt, sub } from '../graph/elementwise.ts';
 import type { Tensor } from '../graph/tensor.ts';
+import { mapRecord } from '../graph/trace.ts';
 import { float32, size, type TensorType } from '../graph/type.ts';
 
 /** State vectors by name, as they lie in memory between programs. */
@@ -107,25 +108,23 @@ export function freshState(optimizer: Optimizer, parameters: number): OptimizerS
 }
 
 /**
- * Sets `state` to what it is after n tasks of k steps each, as if they had been taken one after another,
- * from the states `after` that each reached on its own from `state`. A moving average is a linear
- * recursion, so v ← β^(nk)·v + Σᵢ β^((n−i)k)·(vᵢ − β^k·v) is exact but for the gradients themselves, which
- * saw the moments of the start of the meta-batch.
+ * The state after n tasks of k steps each, as if they had been taken one after another, from the states
+ * `after` that each reached on its own from `state`. A moving average is a linear recursion, so
+ * v ← β^(nk)·v + Σᵢ β^((n−i)k)·(vᵢ − β^k·v) is exact but for the gradients themselves, which saw the moments of
+ * the start of the meta-batch.
  */
 export function composeStates(
   optimizer: Optimizer,
-  state: OptimizerState,
-  after: readonly OptimizerState[],
+  state: Readonly<Record<string, Tensor>>,
+  after: readonly Readonly<Record<string, Tensor>>[],
   steps: number,
-): void {
-  for (const [name, vector] of Object.entries(state)) {
+): Record<string, Tensor> {
+  return mapRecord(state, (before, name) => {
     const decay = optimizer.decay[name]! ** steps;
-    const reached = after.map((other) => other[name]!);
-    for (let i = 0; i < vector.length; i++) {
-      const before = decay * vector[i]!;
-      let value = vector[i]!;
-      for (const other of reached) value = decay * value + (other[i]! - before);
-      vector[i] = value;
-    }
-  }
+    const decayed = mul(before, decay);
+    return after.reduce(
+      (value, { [name]: reached }) => add(mul(value, decay), sub(reached!, decayed)),
+      before,
+    );
+  });
 }

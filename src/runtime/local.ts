@@ -1,6 +1,7 @@
 /** A runtime in the current thread. `node.ts` and `web.ts` give it their ONNX Runtime. */
 import type { Graph } from '../graph/trace.ts';
 import {
+  ArrayStore,
   LoadedProgram,
   type LoadOptions,
   lowerGraph,
@@ -8,14 +9,16 @@ import {
   ProgramCache,
   runStages,
 } from './program.ts';
-import type { Arrays, Executable, Provider, Runtime, Stage } from './runtime.ts';
+import type { Arrays, Executable, Provider, Runtime, Stage, Work } from './runtime.ts';
 
 export class LocalRuntime implements Runtime {
   readonly parallelism = 1;
+  readonly here = this;
   readonly provider: Provider;
   readonly #ort: OnnxRuntime;
   readonly #options: LoadOptions;
   readonly #cache = new ProgramCache<LoadedProgram>();
+  readonly #store = new ArrayStore();
 
   constructor(ort: OnnxRuntime, options: LoadOptions) {
     this.#ort = ort;
@@ -43,16 +46,17 @@ export class LocalRuntime implements Runtime {
       program: this.#cache.loaded(executable),
       inputs,
     }));
-    return runStages(loaded, fetch);
+    return runStages(loaded, fetch, this.#store);
   }
 
-  async runAll<K extends string>(
-    lists: readonly (readonly Stage[])[],
-    fetch: readonly K[],
-  ): Promise<Arrays<K>[]> {
+  async runAll<K extends string>(work: readonly Work[], fetch: readonly K[]): Promise<Arrays<K>[]> {
     const results: Arrays<K>[] = [];
-    for (const stages of lists) results.push(await this.run(stages, fetch));
+    for (const { pieces, whole = pieces } of work) results.push(await this.run(whole, fetch));
     return results;
+  }
+
+  recycle(results: Arrays): void {
+    for (const array of Object.values(results)) this.#store.give(array);
   }
 
   async dispose(): Promise<void> {

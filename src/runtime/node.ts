@@ -29,7 +29,8 @@ export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Run
     throw new OptionError(`workers: the device "${provider}" is one for all, got ${workers} workers: use 1`);
   }
   const load = { provider, executionProvider: provider, threads, writesInPlace: true };
-  return workers === 1 ? new LocalRuntime(ort, load) : PoolRuntime.start({ ...load, workers });
+  const here = new LocalRuntime(ort, load);
+  return workers === 1 ? here : PoolRuntime.start(here, { ...load, workers });
 }
 
 /** Providers of this build that need nothing installed beside it. */

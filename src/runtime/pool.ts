@@ -5,8 +5,9 @@
 import { Worker } from 'node:worker_threads';
 import { DataError } from '../errors.ts';
 import type { Graph } from '../graph/trace.ts';
+import type { TypedArray } from '../graph/type.ts';
 import { disposedError, type LoadOptions, lowerGraph, type Program, ProgramCache } from './program.ts';
-import type { Arrays, Executable, Provider, Runtime, Stage } from './runtime.ts';
+import type { Arrays, Executable, Provider, Runtime, Stage, Work } from './runtime.ts';
 import { type Segment, schedule } from './schedule.ts';
 
 /** What a worker is asked; `job` numbers the answer. */
@@ -16,6 +17,8 @@ export type Request =
       readonly job: number;
       readonly stages: readonly { readonly program: number; readonly inputs: Arrays }[];
       readonly fetch: readonly string[];
+      /** Arrays of earlier results that may be written into. */
+      readonly recycled: readonly TypedArray[];
     }
   | { readonly job: number; readonly end: true };
 
@@ -62,11 +65,17 @@ class Channel {
     });
   }
 
-  ask(request: RequestBody): Promise<Arrays> {
+  /** How many requests it has not answered yet; it takes them one after another. */
+  get load(): number {
+    return this.#pending.size;
+  }
+
+  ask(request: RequestBody, moved: readonly TypedArray[] = []): Promise<Arrays> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const job = this.#jobs++;
     return new Promise((resolve, reject) => {
-      this.#worker.postMessage({ job, ...request });
+      const buffers = moved.map(({ buffer }) => buffer as ArrayBuffer);
+      this.#worker.postMessage({ job, ...request }, buffers);
       this.#worker.ref();
       this.#pending.set(job, { resolve, reject });
     });
@@ -88,101 +97,134 @@ class Channel {
   }
 }
 
+/** A program as the workers know it. */
+interface PooledProgram {
+  readonly program: number;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+}
+
 export class PoolRuntime implements Runtime {
   readonly provider: Provider;
   readonly parallelism: number;
+  readonly here: Runtime;
   readonly #channels: readonly Channel[];
-  readonly #idle: Channel[];
-  readonly #waiting: ((channel: Channel) => void)[] = [];
+  /** Whose results came in which memory, and what of it goes back there with the next request. */
+  readonly #makers = new WeakMap<ArrayBufferLike, Channel>();
+  readonly #recycled = new Map<Channel, TypedArray[]>();
   /** By the numbers the workers know them by. */
-  readonly #cache = new ProgramCache<{ readonly program: number; readonly outputs: readonly string[] }>();
+  readonly #cache = new ProgramCache<PooledProgram>();
   #programs = 0;
 
-  private constructor(channels: readonly Channel[], provider: Provider) {
+  private constructor(channels: readonly Channel[], here: Runtime) {
+    this.here = here;
     this.#channels = channels;
-    this.#idle = [...channels];
     this.parallelism = channels.length;
-    this.provider = provider;
+    this.provider = here.provider;
   }
 
-  static start({ workers, ...options }: LoadOptions & { workers: number }): PoolRuntime {
+  static start(here: Runtime, { workers, ...options }: LoadOptions & { workers: number }): PoolRuntime {
     return new PoolRuntime(
       Array.from({ length: workers }, () => new Channel(options)),
-      options.provider,
+      here,
     );
   }
 
   get compilations(): number {
-    return this.#cache.size;
+    return this.#cache.size + this.here.compilations;
   }
 
   async compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>> {
     const load = lowerGraph(graph, this.provider);
     return this.#cache.find(load, async () => {
       const program = this.#programs++;
-      const outputs = Object.keys(load.outputs);
+      const [inputs, outputs] = [Object.keys(load.inputs), Object.keys(load.outputs)];
       await Promise.all(this.#channels.map((channel) => channel.ask({ load, program })));
       const executable: Executable = {
-        run: (inputs) => this.run([{ executable, inputs }], outputs),
+        run: (given) => this.run([{ executable, inputs: given }], outputs),
       };
-      return [executable, { program, outputs }];
+      return [executable, { program, inputs, outputs }];
     }) as Promise<Executable<In, Out>>;
   }
 
-  async run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
+  run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
+    const leastLoaded = this.#channels.reduce((a, b) => (b.load < a.load ? b : a));
+    return this.#run(leastLoaded, stages, fetch, []);
+  }
+
+  /** `moved` are inputs that go over to the worker instead of being copied: they can not be used here any more. */
+  async #run<K extends string>(
+    channel: Channel,
+    stages: readonly Stage[],
+    fetch: readonly K[],
+    moved: readonly TypedArray[],
+  ): Promise<Arrays<K>> {
     const numbered = stages.map(({ executable, inputs }) => ({
       program: this.#cache.loaded(executable).program,
       inputs,
     }));
-    const channel =
-      this.#idle.pop() ?? (await new Promise<Channel>((resolve) => this.#waiting.push(resolve)));
-    try {
-      return (await channel.ask({ stages: numbered, fetch })) as Arrays<K>;
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#idle.push(channel);
-      else next(channel);
+    const recycled = this.#recycled.get(channel) ?? [];
+    this.#recycled.delete(channel);
+    const results = await channel.ask({ stages: numbered, fetch, recycled }, [...recycled, ...moved]);
+    for (const { buffer } of Object.values(results)) this.#makers.set(buffer, channel);
+    return results as Arrays<K>;
+  }
+
+  async runAll<K extends string>(work: readonly Work[], fetch: readonly K[]): Promise<Arrays<K>[]> {
+    const plan = schedule(
+      work.map(({ pieces }) => pieces.length),
+      this.parallelism,
+    );
+    const programOf = ({ executable }: Stage) => this.#cache.loaded(executable);
+    // What the beginnings of cut work leave to the ends. They come first on their workers, which get all
+    // that does not wait for something at once, so that none stands idle between two tasks.
+    const beginnings = new Map<number, Promise<Arrays>>();
+    const runSegment = async (channel: Channel, { list, from, to }: Segment): Promise<Arrays<K>> => {
+      const { pieces, whole = pieces } = work[list]!;
+      if (from === 0) return this.#run(channel, whole, fetch, []);
+      const left = await beginnings.get(list)!;
+      const inputs = pieces.slice(0, from).map((stage) => stage.inputs);
+      const [first, ...rest] = pieces.slice(from, to);
+      const given: Arrays = Object.assign({}, ...inputs, left, first!.inputs);
+      const moved = Object.values(left).filter(({ buffer }) => buffer instanceof ArrayBuffer);
+      return this.#run(channel, [{ ...first!, inputs: given }, ...rest], fetch, moved);
+    };
+    plan.forEach((segments, worker) => {
+      for (const { list, to } of segments) {
+        const { pieces } = work[list]!;
+        if (to === pieces.length) continue;
+        const wanted = new Set<string>([
+          ...fetch,
+          ...pieces.slice(to).flatMap((stage) => programOf(stage).inputs),
+        ]);
+        const outputs = new Set(pieces.slice(0, to).flatMap((stage) => programOf(stage).outputs));
+        const made = [...outputs].filter((name) => wanted.has(name));
+        beginnings.set(list, this.#run(this.#channels[worker]!, pieces.slice(0, to), made, []));
+      }
+    });
+    const results: Promise<Arrays<K>>[] = [];
+    plan.forEach((segments, worker) => {
+      for (const segment of segments) {
+        if (segment.to < work[segment.list]!.pieces.length) continue;
+        results[segment.list] = runSegment(this.#channels[worker]!, segment);
+      }
+    });
+    return Promise.all(results);
+  }
+
+  recycle(results: Arrays): void {
+    for (const array of Object.values(results)) {
+      const maker = this.#makers.get(array.buffer);
+      if (maker === undefined || array.byteLength !== array.buffer.byteLength) continue;
+      this.#makers.delete(array.buffer); // once
+      const list = this.#recycled.get(maker);
+      if (list === undefined) this.#recycled.set(maker, [array]);
+      else list.push(array);
     }
   }
 
-  async runAll<K extends string>(
-    lists: readonly (readonly Stage[])[],
-    fetch: readonly K[],
-  ): Promise<Arrays<K>[]> {
-    const plan = schedule(
-      lists.map((stages) => stages.length),
-      this.parallelism,
-    );
-    const results: Arrays<K>[] = [];
-    // What the beginnings of cut lists leave to their ends. They come first on their workers, so each is
-    // under way before another worker asks for it.
-    const beginnings = new Map<number, Promise<Arrays>>();
-    const runSegment = async ({ list, from, to }: Segment): Promise<void> => {
-      const stages = lists[list]!;
-      if (to < stages.length) {
-        const part = stages.slice(0, to);
-        const outputs = part.flatMap(({ executable }) => this.#cache.loaded(executable).outputs);
-        beginnings.set(list, this.run(part, [...new Set(outputs)]));
-        await beginnings.get(list);
-      } else {
-        const inputs = stages.slice(0, from).map((stage) => stage.inputs);
-        const before = Object.assign({}, ...inputs, await beginnings.get(list));
-        const [first, ...rest] = stages.slice(from);
-        results[list] = await this.run(
-          [{ ...first!, inputs: { ...before, ...first!.inputs } }, ...rest],
-          fetch,
-        );
-      }
-    };
-    await Promise.all(
-      plan.map(async (segments) => {
-        for (const segment of segments) await runSegment(segment);
-      }),
-    );
-    return results;
-  }
-
   async dispose(): Promise<void> {
-    await Promise.all([...this.#channels.map((channel) => channel.end()), this.#cache.dispose()]);
+    const ends = this.#channels.map((channel) => channel.end());
+    await Promise.all([...ends, this.#cache.dispose(), this.here.dispose()]);
   }
 }

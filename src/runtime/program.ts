@@ -53,6 +53,28 @@ export interface LoadOptions {
   readonly writesInPlace: boolean;
 }
 
+/** Arrays to write results into: fresh ones cost as much as filling them. */
+export class ArrayStore {
+  readonly #free = new Map<string, TypedArray[]>();
+
+  take({ dtype, shape }: TensorType): TypedArray {
+    const length = size(shape);
+    return this.#free.get(keyOf(arrayOf(dtype, 0), length))?.pop() ?? arrayOf(dtype, length);
+  }
+
+  /** Keeps an array that nobody uses any more; small ones and parts of larger ones are not worth it. */
+  give(array: TypedArray): void {
+    if (array.byteLength < 4096 || array.byteLength !== array.buffer.byteLength) return;
+    if (!(array.buffer instanceof ArrayBuffer)) return;
+    const key = keyOf(array, array.length);
+    const list = this.#free.get(key);
+    if (list === undefined) this.#free.set(key, [array]);
+    else list.push(array);
+  }
+}
+
+const keyOf = (array: TypedArray, length: number) => `${array.constructor.name} ${length}`;
+
 /** A program loaded into one ONNX Runtime session. */
 export class LoadedProgram {
   readonly #ort: OnnxRuntime;
@@ -96,7 +118,11 @@ export class LoadedProgram {
   }
 
   /** Runs with the inputs found in `arrays`, which may hold more, and returns its outputs, or those `wanted`. */
-  async run(arrays: Arrays, wanted: ReadonlySet<string> = this.#outputs): Promise<Arrays> {
+  async run(
+    arrays: Arrays,
+    store: ArrayStore,
+    wanted: ReadonlySet<string> = new Set(Object.keys(this.#program.outputs)),
+  ): Promise<Arrays> {
     const given = mapRecord(this.#program.inputs, (type, name) => checked(name, type, arrays[name]));
     const fetches = this.#program.fetches.filter(({ name }) => wanted.has(name));
     if (fetches.length === 0) return {}; // nobody needs it
@@ -108,10 +134,7 @@ export class LoadedProgram {
       feeds[feed.value] = this.#tensor(feed, copied.get(data)!);
     }
     const results: Record<string, TypedArray> = {};
-    for (const { name } of fetches) {
-      const { dtype, shape } = this.#program.outputs[name]!;
-      results[name] ??= arrayOf(dtype, size(shape));
-    }
+    for (const { name } of fetches) results[name] ??= store.take(this.#program.outputs[name]!);
     if (this.#writesInPlace) {
       const places = fetches.map(
         (fetch) => [fetch.value, this.#tensor(fetch, results[fetch.name]!)] as const,
@@ -129,10 +152,6 @@ export class LoadedProgram {
 
   release(): Promise<void> {
     return this.#session.release();
-  }
-
-  get #outputs(): ReadonlySet<string> {
-    return new Set(Object.keys(this.#program.outputs));
   }
 
   /** The part of an array that a binding names, in place. */
@@ -164,19 +183,29 @@ function checked(name: string, type: TensorType, data: TypedArray | undefined): 
 export async function runStages<K extends string>(
   stages: readonly { readonly program: LoadedProgram; readonly inputs: Arrays }[],
   fetch: readonly K[],
+  store: ArrayStore,
 ): Promise<Arrays<K>> {
   let known: Arrays = {};
+  const made = new Set<TypedArray>();
   for (const [i, { program, inputs }] of stages.entries()) {
-    const wanted = new Set<string>([
-      ...fetch,
-      ...stages.slice(i + 1).flatMap((later) => later.program.inputs),
-    ]);
+    const later = stages.slice(i + 1).flatMap((stage) => stage.program.inputs);
     const given = { ...known, ...inputs };
-    known = { ...given, ...(await program.run(given, wanted)) };
+    const outputs = await program.run(given, store, new Set<string>([...fetch, ...later]));
+    known = { ...given, ...outputs };
+    for (const array of Object.values(outputs)) made.add(array);
+    const needed = new Set(Object.values(known));
+    for (const array of made) {
+      if (needed.has(array)) continue;
+      made.delete(array);
+      store.give(array);
+    }
   }
   const absent = fetch.find((name) => known[name] === undefined);
   if (absent !== undefined) throw new DataError(`run: no stage has an output "${absent}"`);
-  return Object.fromEntries(fetch.map((name) => [name, known[name]])) as Arrays<K>;
+  const results = Object.fromEntries(fetch.map((name) => [name, known[name]])) as Arrays<K>;
+  const returned = new Set<TypedArray>(Object.values(results));
+  for (const array of made) if (!returned.has(array)) store.give(array);
+  return results;
 }
 
 /**

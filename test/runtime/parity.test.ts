@@ -24,7 +24,7 @@ import {
   squaredError,
 } from '../../src/nn/index.ts';
 import { adam } from '../../src/optim/index.ts';
-import { LoadedProgram, lowerGraph } from '../../src/runtime/program.ts';
+import { ArrayStore, LoadedProgram, lowerGraph } from '../../src/runtime/program.ts';
 import { webRuntime } from '../../src/runtime/web.ts';
 import { cases } from '../graph/cases.ts';
 import { assertClose, caseGraph, caseInputs, floatsOf } from '../graph/contract.ts';
@@ -95,7 +95,10 @@ for (const [name, [model, loss, target]] of Object.entries(networks)) {
       executionProvider: 'wasm',
       writesInPlace: false,
     });
-    const [expected, actual] = [await here.run(inputs), await there.run(inputs)];
+    const [expected, actual] = [
+      await here.run(inputs, new ArrayStore()),
+      await there.run(inputs, new ArrayStore()),
+    ];
     assert.deepEqual(Object.keys(actual), Object.keys(program.outputs));
     for (const output of Object.keys(program.outputs)) {
       const scale = expected[output]!.map(Math.abs).sort().at(-1)!;

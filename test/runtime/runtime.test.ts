@@ -95,7 +95,10 @@ test('lists of stages give the same bits on any number of workers, cut between t
     await withRuntime(workers, async (runtime) => {
       const executable = await runtime.compile(grow);
       const stages = lists.map((list) => list.map((inputs): Stage => ({ executable, inputs })));
-      const all = await runtime.runAll(stages, ['x', 'last', 'rate']);
+      const all = await runtime.runAll(
+        stages.map((pieces) => ({ pieces })),
+        ['x', 'last', 'rate'],
+      );
       results.push(all.flatMap(({ x, last, rate }) => [x, last, rate] as Float32Array[]));
       if (workers > 1) return;
       const oneByOne = await Promise.all(stages.map((list) => runtime.run(list, ['x', 'last', 'rate'])));
