@@ -215,12 +215,12 @@ export const elementwise: RulesOf<Elementwise> = {
     (g, _, b, y) => [div(g, b), neg(div(mul(g, y), b))],
   ),
   maximum: binary('maximum', Math.max, (g, a, b) => {
-    const first = greaterEqual(a, b); // a tie goes to the first operand
-    return [select(first, g, 0), select(first, 0, g)];
+    const second = mul(g, step(sub(b, a))); // a tie goes to the first operand
+    return [sub(g, second), second];
   }),
   minimum: binary('minimum', Math.min, (g, a, b) => {
-    const first = lessEqual(a, b);
-    return [select(first, g, 0), select(first, 0, g)];
+    const second = mul(g, step(sub(a, b)));
+    return [sub(g, second), second];
   }),
   pow: {
     infer([x]) {

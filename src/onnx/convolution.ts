@@ -6,6 +6,7 @@
 import type { OperatorAttributes, Tensor } from '../graph/tensor.ts';
 import { arrayOf, type Shape, size } from '../graph/type.ts';
 import { type LoweringContext, product, reshape } from './context.ts';
+import { isDirect, lowerDirectConv2d, lowerDirectInputGradient, wide } from './direct-convolution.ts';
 import type { ModelBuilder } from './model.ts';
 
 /** Sizes of a convolution: x [..., N, height·width, channels] → y [..., N, outputs, filters]. */
@@ -141,6 +142,7 @@ function patches(model: ModelBuilder, x: string, dtype: Tensor['dtype'], geometr
 export function lowerConv2d(context: LoweringContext<'conv2d'>): string {
   const { model, node, attributes, inputs } = context;
   const [x, w] = node.inputs as [Tensor, Tensor];
+  if (isDirect(context.target, x, w, node)) return lowerDirectConv2d(context);
   const geometry = geometryOf(x.shape, w.shape, node.shape, attributes);
   const columns = patches(model, inputs[0]!, node.dtype, geometry);
   const filter = reshape(model, inputs[1]!, filterMatrix(geometry));
@@ -152,11 +154,55 @@ export function lowerConv2dFilterGradient(context: LoweringContext<'conv2dFilter
   const { model, node, attributes, inputs } = context;
   const [x, g] = node.inputs as [Tensor, Tensor];
   const geometry = geometryOf(x.shape, node.shape, g.shape, attributes);
+  if (attributes.strides[0] === 1 && node.dtype === 'float32' && pixels(geometry.output) >= wide) {
+    return lowerWideFilterGradient(context, geometry);
+  }
   const rank = geometry.lead.length + 2;
   const rows = reshape(model, inputs[1]!, outputMatrix(geometry));
   const columns = patches(model, inputs[0]!, node.dtype, geometry);
   const filter = product(context, { name: columns, rank, transposed: true }, { name: rows, rank });
   return reshape(model, filter, node.shape);
+}
+
+/**
+ * With rows of the filter one pixel apart, what a tap reaches is its column's shift of x times its row's
+ * shift of g. So one product of the kernel's width of shifts of x with its height of shifts of g has all
+ * taps in it, and the shifts are a third of the patches.
+ */
+function lowerWideFilterGradient(
+  context: LoweringContext<'conv2dFilterGradient'>,
+  geometry: Geometry,
+): string {
+  const { model, node, inputs } = context;
+  const { lead, batch, input, kernel, output, channels, filters, attributes } = geometry;
+  const { strides, padding } = attributes;
+  const columns: number[] = []; // for every row of x, column of g and column of the filter: the pixel of x
+  const rows: number[] = []; // for every row of x, column of g and row of the filter: the pixel of g
+  for (let row = 0; row < input[0]; row++) {
+    for (let column = 0; column < output[1]; column++) {
+      for (let tap = 0; tap < kernel[1]; tap++) {
+        const from = column * strides[1] - padding[1][0] + tap;
+        columns.push(from >= 0 && from < input[1] ? row * input[1] + from : pixels(input));
+      }
+      for (let tap = 0; tap < kernel[0]; tap++) {
+        const to = row + padding[0][0] - tap;
+        rows.push(to >= 0 && to < output[0] ? to * output[1] + column : pixels(output));
+      }
+    }
+  }
+  const shifts = (source: string, shape: Shape, table: number[], width: number) => {
+    const type = { dtype: node.dtype, shape };
+    const found = lookUp(model, reshape(model, source, shape), type, Int32Array.from(table));
+    return reshape(model, found, [...lead, batch * input[0] * output[1], width]);
+  };
+  const x = shifts(inputs[0]!, [...lead, batch, pixels(input), channels], columns, kernel[1] * channels);
+  const g = shifts(inputs[1]!, [...lead, batch, pixels(output), filters], rows, kernel[0] * filters);
+  const rank = lead.length + 2;
+  const products = product(context, { name: x, rank, transposed: true }, { name: g, rank });
+  const split = reshape(model, products, [...lead, kernel[1], channels, kernel[0], filters]);
+  const axes = lead.map((_, axis) => axis);
+  const perm = [...axes, ...[2, 0, 1, 3].map((axis) => axis + lead.length)];
+  return reshape(model, model.op('Transpose', [split], { perm }), node.shape);
 }
 
 /**
@@ -167,6 +213,8 @@ export function lowerConv2dInputGradient(context: LoweringContext<'conv2dInputGr
   const { model, node, attributes, inputs } = context;
   const [g, w] = node.inputs as [Tensor, Tensor];
   const { dtype } = node;
+  const isStep = attributes.strides.every((stride) => stride === 1);
+  if (isStep && isDirect(context.target, g, w, node)) return lowerDirectInputGradient(context);
   const geometry = geometryOf(node.shape, w.shape, g.shape, attributes);
   const { lead, batch, input, kernel, output, channels, filters } = geometry;
   const rank = lead.length + 3;

@@ -255,10 +255,32 @@ function lowerSum(context: LoweringContext<'sum'>): string {
   return reshape(model, model.op('MatMul', [ones, matrix]), node.shape);
 }
 
-/** ScatterND adds along the first axis: another axis is brought there and back. */
+/**
+ * A constant table without repetition can be read backwards: every place looks its update up. Else
+ * ScatterND adds along the first axis; another axis is brought there and back.
+ */
 function lowerScatterAdd({ model, node, inputs, attributes }: LoweringContext<'scatterAdd'>): string {
   const { axis, length } = attributes;
   const [updates, indices] = node.inputs as [Tensor, Tensor];
+  const isTable = isKind(indices, 'constant') && indices.rank === 1;
+  if (isTable && new Set(indices.attributes.data).size === indices.size) {
+    const sources = new Int32Array(length).fill(indices.size); // a row of zeros
+    indices.attributes.data.forEach((place, i) => {
+      sources[place] = i;
+    });
+    const zeroRow = { dtype: node.dtype, shape: updates.shape.with(axis, 1) };
+    const complete =
+      length > indices.size
+        ? model.op(
+            'Concat',
+            [inputs[0]!, model.constant(zeroRow, arrayOf(node.dtype, size(zeroRow.shape)))],
+            { axis },
+          )
+        : inputs[0]!;
+    return model.op('Gather', [complete, model.constant({ dtype: 'int32', shape: [length] }, sources)], {
+      axis,
+    });
+  }
   const window = Array.from({ length: indices.rank }, (_, i) => axis + i);
   const others = updates.shape.flatMap((_, i) => (window.includes(i) ? [] : [i]));
   const moved =

@@ -129,10 +129,9 @@ export class ModelBuilder {
     model.tag(1, WireType.Varint).int64(irVersion);
     model.tag(2, WireType.LengthDelimited).string('anole');
     model.tag(7, WireType.LengthDelimited).bytes(graph.finish());
-    for (const [domain, version] of [
-      ['', operatorSet],
-      [microsoft, 1],
-    ] as const) {
+    const domains = new Set(['', ...[...this.#nodes.values()].map(({ domain }) => domain)]);
+    for (const domain of domains) {
+      const version = domain === '' ? operatorSet : 1;
       writeMessage(model, 8, (writer) => {
         writer.tag(1, WireType.LengthDelimited).string(domain);
         writer.tag(2, WireType.Varint).int64(version);

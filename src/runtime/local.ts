@@ -31,7 +31,7 @@ export class LocalRuntime implements Runtime {
   }
 
   async compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>> {
-    const program = lowerGraph(graph, this.provider);
+    const program = lowerGraph(graph, this.#options);
     return this.#cache.find(program, async () => {
       const loaded = await LoadedProgram.load(this.#ort, program, this.#options);
       const executable: Executable = {

@@ -108,6 +108,7 @@ export class PoolRuntime implements Runtime {
   readonly provider: Provider;
   readonly parallelism: number;
   readonly here: Runtime;
+  readonly #target: LoadOptions;
   readonly #channels: readonly Channel[];
   /** Whose results came in which memory, and what of it goes back there with the next request. */
   readonly #makers = new WeakMap<ArrayBufferLike, Channel>();
@@ -116,8 +117,9 @@ export class PoolRuntime implements Runtime {
   readonly #cache = new ProgramCache<PooledProgram>();
   #programs = 0;
 
-  private constructor(channels: readonly Channel[], here: Runtime) {
+  private constructor(channels: readonly Channel[], here: Runtime, target: LoadOptions) {
     this.here = here;
+    this.#target = target;
     this.#channels = channels;
     this.parallelism = channels.length;
     this.provider = here.provider;
@@ -127,6 +129,7 @@ export class PoolRuntime implements Runtime {
     return new PoolRuntime(
       Array.from({ length: workers }, () => new Channel(options)),
       here,
+      options,
     );
   }
 
@@ -135,7 +138,7 @@ export class PoolRuntime implements Runtime {
   }
 
   async compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>> {
-    const load = lowerGraph(graph, this.provider);
+    const load = lowerGraph(graph, this.#target);
     return this.#cache.find(load, async () => {
       const program = this.#programs++;
       const [inputs, outputs] = [Object.keys(load.inputs), Object.keys(load.outputs)];

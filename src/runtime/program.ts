@@ -7,8 +7,9 @@ import { DataError, OptionError } from '../errors.ts';
 import { simplify } from '../graph/simplify.ts';
 import { type Graph, mapRecord } from '../graph/trace.ts';
 import { arrayOf, formatType, size, type TensorType, type TypedArray } from '../graph/type.ts';
+import type { LoweringTarget } from '../onnx/context.ts';
 import { type Binding, lower } from '../onnx/lower.ts';
-import type { Arrays, Executable, Provider } from './runtime.ts';
+import type { Arrays, Executable } from './runtime.ts';
 
 /** The part of the ONNX Runtime packages that is used. */
 export interface OnnxRuntime {
@@ -29,10 +30,10 @@ export interface Program {
   readonly fetches: readonly Binding[];
 }
 
-export function lowerGraph(graph: Graph, provider: Provider): Program {
+export function lowerGraph(graph: Graph, target: LoweringTarget): Program {
   const typesOf = (nodes: Readonly<Record<string, TensorType>>) =>
     mapRecord(nodes, ({ dtype, shape }) => ({ dtype, shape }));
-  const { model, inputs, outputs } = lower(simplify(graph), { provider });
+  const { model, inputs, outputs } = lower(simplify(graph), target);
   return {
     model,
     inputs: typesOf(graph.inputs),
@@ -43,8 +44,7 @@ export function lowerGraph(graph: Graph, provider: Provider): Program {
 }
 
 /** How ONNX Runtime loads a program. */
-export interface LoadOptions {
-  readonly provider: Provider;
+export interface LoadOptions extends LoweringTarget {
   /** What ONNX Runtime calls the provider, which depends on the package. */
   readonly executionProvider: string;
   /** Threads inside one operator. */

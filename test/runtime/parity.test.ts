@@ -80,8 +80,8 @@ const networks: Readonly<Record<string, [Model, Loss, TensorType]>> = {
 for (const [name, [model, loss, target]] of Object.entries(networks)) {
   test(`${name}: one file, forward, gradient and a step of Adam agree`, async () => {
     const graph = stepGraph(model, loss, target);
-    const program = lowerGraph(graph, 'cpu');
-    const again = lowerGraph(stepGraph(model, loss, target), 'cpu');
+    const program = lowerGraph(graph, { provider: 'cpu' });
+    const again = lowerGraph(stepGraph(model, loss, target), { provider: 'cpu' });
     assert.deepEqual(again.model, program.model); // lowering is a function of the program
     const inputs = stepInputs(model, program.inputs);
     const threads = { provider: 'cpu', threads: 1 } as const;
