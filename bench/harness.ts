@@ -34,8 +34,8 @@ export type Unit = 'ms' | 's' | 'MB' | 'GFLOP/s';
 
 export interface PeerComparison {
   readonly work: PeerWork;
-  /** How many of the peer's units make one of the work's. @default 1 */
-  readonly units?: number;
+  /** How long a sample takes at least, in seconds. @default as ours */
+  readonly seconds?: number;
   /** What the peer's check must answer, to a thousandth. @default no check */
   readonly expected?: Readonly<Record<string, number | readonly number[]>>;
 }

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { argv, exit } from 'node:process';
+import process, { argv, exit } from 'node:process';
 import { parseArgs } from 'node:util';
 import { type ImageSplit, loadOmniglot, omniglotSplit } from '../src/node.ts';
 import { type Context, measure, type Variant, type Work } from './harness.ts';
@@ -75,9 +75,15 @@ async function main(): Promise<void> {
         skipped.push({ name: work.name, reason });
         continue;
       }
-      const result = await perform(work, { context, runs, peer, peaks });
-      results.push(result);
-      console.log(`\n${workReport(result)}`);
+      try {
+        const result = await perform(work, { context, runs, peer, peaks });
+        results.push(result);
+        console.log(`\n${workReport(result)}`);
+      } catch (error) {
+        console.error(`\n${work.name}: failed:`, error);
+        skipped.push({ name: work.name, reason: (error as Error).message });
+        process.exitCode = 1;
+      }
     }
     console.log(`\n${targetReport(results)}`);
     const shapes = await Promise.all(
@@ -109,7 +115,8 @@ interface Means {
 async function perform(work: Work, { context, runs, peer, peaks }: Means): Promise<WorkResult> {
   const ours = await work.ours(context);
   const comparison = peer === undefined ? undefined : await work.peer?.(context);
-  const theirs = comparison === undefined ? undefined : await peer!.prepare(comparison.work, context.seconds);
+  const seconds = comparison?.seconds ?? context.seconds;
+  const theirs = comparison === undefined ? undefined : await peer!.prepare(comparison.work, seconds);
   let difference: number | undefined;
   if (comparison?.expected !== undefined) {
     difference = largestDifference(comparison.expected, await theirs!.check());
@@ -117,15 +124,10 @@ async function perform(work: Work, { context, runs, peer, peaks }: Means): Promi
       throw new Error(`${work.name}: ours and the peer differ by ${difference}, more than ${tolerance}`);
     }
   }
-  const units = comparison?.units ?? 1;
-  const scaled = (theirs?.variants ?? []).map((variant) => ({
-    ...variant,
-    sample: async () => units * (await variant.sample()),
-  }));
   const peak = work.flops === undefined ? [] : await Promise.all(ours.map((variant) => peakOf(variant)));
-  const turns = [...ours, ...scaled, ...peak];
-  const variants = await measure(turns, Math.min(runs, work.runs ?? runs));
-  for (const { close } of [...ours, ...scaled]) await close?.();
+  const paired = [...ours, ...(theirs?.variants ?? [])];
+  const variants = await measure([...paired, ...peak], Math.min(runs, work.runs ?? runs));
+  for (const { close } of paired) await close?.();
   return resultOf(work, variants, theirs && { choices: theirs.choices, difference });
 
   async function peakOf({ name }: Variant): Promise<Variant> {

@@ -19,6 +19,7 @@ export const targets: readonly Target[] = [
   { work: /^evaluation/, of: 'peer-2', bound: 3 },
   { work: /^evaluation/, of: 'peer-2x1', bound: 3 },
   { work: /^memory\/omniglot$/, of: 'value', bound: 500 },
+  { work: /^memory\/mini/, of: 'value', bound: 2500 },
   { work: /^start-up\/warm$/, of: 'value', bound: 1 },
 ];
 

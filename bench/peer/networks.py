@@ -156,12 +156,20 @@ class Stepper:
                 leaf.grad = view
         self.reset()
 
-    def reset(self):
-        """Forgets the moments."""
-        self.moments.zero_()
-        self.weight = 0.0  # 1 - beta2^t
-        if self.optimizer is not None:
-            self.optimizer.state.clear()
+    def reset(self, moments=0.0, steps=0):
+        """Adam's state as if `steps` steps were taken and left second moments of `moments` everywhere."""
+        self.moments.fill_(moments)
+        self.weight = 1 - BETA2**steps
+        if self.optimizer is None:
+            return
+        self.optimizer.state.clear()
+        if steps > 0 and self.kind == "adam":
+            for leaf in self.leaves:
+                self.optimizer.state[leaf] = {
+                    "step": torch.tensor(float(steps)),
+                    "exp_avg": torch.zeros_like(leaf),
+                    "exp_avg_sq": torch.full_like(leaf, moments),
+                }
 
     def start(self, parameters):
         """Starts from a flat [P] in the peer's layout."""

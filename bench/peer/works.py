@@ -45,6 +45,11 @@ class Work:
                 self.net, optimizer=work["optimizer"], rate=work["learningRate"], style=settings["style"]
             )
 
+    def warm(self):
+        """What ours starts from: with no moments at all a first step of Adam is as large for a gradient of
+        rounding errors as for any other, and nothing could be compared."""
+        return {"moments": self.work["secondMoments"], "steps": self.work["momentSteps"]}
+
     def batches(self):
         """The mini-batches that ours sends: inputs [steps, batch, ...], targets [steps, batch, ...]."""
         steps, batch = self.work["steps"], self.work["batch"]
@@ -77,12 +82,12 @@ class InnerLoop(Work):
     trial = run
 
     def check(self):
-        self.stepper.reset()
+        self.stepper.reset(**self.warm())
         losses = []
         self.stepper.start(self.initial)
         for x, y in self.given:
             losses.append(self.stepper.step(x, y).item())
-        return {"loss": sum(losses) / len(losses), "lastLoss": losses[-1]}
+        return {"loss": sum(losses) / len(losses)}
 
 
 class MamlGradient(Work):
@@ -106,7 +111,7 @@ class MamlGradient(Work):
     def run(self):
         split = (lambda flat: [flat]) if self.flat else self.net.views
         initial = [part.detach().requires_grad_() for part in split(self.initial)]
-        moments, weight, rate = split(self.moments), self.work["secondMomentsWeight"], self.work["learningRate"]
+        moments, weight, rate = split(self.moments), 1 - BETA2 ** self.work["momentSteps"], self.work["learningRate"]
         parameters, total = initial, 0.0
         for x, y in self.given[:-1]:
             loss = self.loss_at(parameters, x, y)
@@ -214,11 +219,11 @@ class Evaluation(Work):
         super().__init__(work, settings)
         self.tasks = Tasks(self.net, work, rotations=False)
 
-    def adapt(self, x, y, steps):
-        self.stepper.reset()
+    def adapt(self, x, y, steps, batch):
+        self.stepper.reset(**self.warm())
         self.stepper.start(self.initial)
-        for batch in cycling(self.net, x, y, self.work["batch"], steps):
-            self.stepper.step(*batch)
+        for examples in cycling(self.net, x, y, batch, steps):
+            self.stepper.step(*examples)
 
     def predict(self, x, queries):
         """logits [queries, ways]: all queries in one batch, or each beside the support set"""
@@ -230,21 +235,22 @@ class Evaluation(Work):
 
     def trial(self):
         (x, y), _ = self.tasks.sample(self.work["shots"])
-        self.adapt(x, y, 10)
+        self.adapt(x, y, 10, self.work["batch"])
 
     def run(self):
         (x, y), (queries, labels) = self.tasks.sample(self.work["shots"], 1)
-        self.adapt(x, y, self.work["steps"])
+        self.adapt(x, y, self.work["steps"], self.work["batch"])
         self.accuracy = (self.predict(x, queries).argmax(1) == labels).float().mean().item()
         return 1
 
     def check(self):
-        """Some steps on a given task, whose support set is one mini-batch: the logits of its queries."""
+        """Some steps on all of a given task's support set: the logits of its queries."""
         given = self.work["check"]
         support, queries = (
             self.net.mirrored(vector(given[name]).view(-1, *self.net.input_shape)) for name in ("support", "queries")
         )
-        self.adapt(support, torch.arange(self.work["ways"]), given["steps"])
+        labels = torch.arange(self.work["ways"]).repeat_interleave(self.work["shots"])
+        self.adapt(support, labels, given["steps"], len(support))
         return {"logits": self.predict(support, queries).flatten().tolist()}
 
 

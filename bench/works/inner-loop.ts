@@ -31,16 +31,25 @@ export interface InnerLoopWork {
   /** Inner steps of a loop. */
   readonly steps: number;
   readonly batch: number;
-  /** The second moments everything starts from, all alike. @default 0, a fresh state */
-  readonly secondMoments?: number;
   /** On one core, or on both: in this thread, or in as many workers. */
   readonly cores: readonly number[];
   /** A loop is a unit, not a step. @default false */
   readonly whole?: boolean;
 }
 
-/** Steps that warm moments have seen. */
-const stepsSeen = 100;
+/**
+ * Adam's state at the start, all moments alike. Without any, its first step is as large for a gradient of
+ * rounding errors as for any other, so two implementations part at once; and √v has no slope at 0.
+ */
+export const warm = { secondMoments: 1e-4, momentSteps: 100 };
+
+/** That state, for an optimizer of `parameters` parameters; SGD has none. */
+export function warmState(optimizer: Optimizer, parameters: number): OptimizerState {
+  const state = freshState(optimizer, parameters);
+  state.secondMoments?.fill(warm.secondMoments);
+  state.secondMomentsWeight?.fill(1 - 0.999 ** warm.momentSteps);
+  return state;
+}
 
 interface Inputs {
   readonly parameters: Float32Array;
@@ -53,18 +62,15 @@ interface Inputs {
 }
 
 function inputsOf(work: InnerLoopWork): Inputs {
-  const { model, network, outputs, steps, batch, optimizer, secondMoments = 0 } = work;
+  const { model, network, outputs, steps, batch, optimizer } = work;
   const random = Random.stream(0, 'benchmark');
   const examples = Math.max(50, batch);
   const inputs = new Float32Array(examples * size(model.inputShape));
   const [low, high] = network === 'sine' ? [-5, 5] : [0, 1];
   for (let i = 0; i < inputs.length; i++) inputs[i] = random.uniform(low, high);
-  const state = freshState(optimizer, model.layout.size);
-  state.secondMoments?.fill(secondMoments);
-  state.secondMomentsWeight?.fill(secondMoments > 0 ? 1 - 0.999 ** stepsSeen : 0);
   return {
     parameters: model.init(random),
-    state,
+    state: warmState(optimizer, model.layout.size),
     examples,
     inputs,
     targets:
@@ -137,7 +143,7 @@ export function oursOf(work: InnerLoopWork) {
 export function peerOf(work: InnerLoopWork) {
   return async (): Promise<PeerComparison> => {
     const { network, outputs, steps, batch, optimizerName, optimizer, algorithm, model } = work;
-    const { parameters, state, inputs, targets, batches } = inputsOf(work);
+    const { parameters, inputs, targets, batches } = inputsOf(work);
     const example = size(model.inputShape);
     const picked = new Float32Array(batches.length * example);
     batches.forEach((index, i) => {
@@ -151,8 +157,7 @@ export function peerOf(work: InnerLoopWork) {
       batch,
       optimizer: optimizerName,
       learningRate: optimizer.learningRate,
-      secondMoments: work.secondMoments ?? 0,
-      secondMomentsWeight: state.secondMomentsWeight?.[0] ?? 0,
+      ...warm,
       parameters: encode(parameters),
       inputs: encode(picked),
       targets: encode(gather(targets, batches)),

@@ -58,7 +58,6 @@ const mamlGradient = declare(
     outputs: 5,
     steps: 6,
     batch: 10,
-    secondMoments: 1e-4, // √v has no slope at 0
     cores: [1, 2],
     whole: true,
   },
