@@ -83,6 +83,12 @@ const flags: { readonly [K in SettingName]: Flag } = {
 /** What `--workers` and `--device` may be; they do not change what is computed. */
 const machineRules = { workers: wholeNumber(1, 256), device: oneOf('cpu', 'webgpu') };
 
+const seconds: Rule = {
+  expected: 'seconds from 0 on',
+  holds: (value) => Number.isFinite(value) && Number(value) >= 0,
+  numeric: true,
+};
+
 /** How the machine is used and what is printed. */
 export interface CommonFlags {
   readonly workers?: number;
@@ -93,7 +99,13 @@ export interface CommonFlags {
 }
 
 export type TrainFlags = Partial<Settings> &
-  CommonFlags & { readonly preset?: string; readonly out?: string };
+  CommonFlags & {
+    readonly preset?: string;
+    readonly out?: string;
+    readonly resume?: string;
+    readonly allowChanges?: boolean;
+    readonly checkpointEvery?: number;
+  };
 
 /** Adds every setting's flag. */
 export function addTrainFlags(command: Command): Command {
@@ -102,6 +114,12 @@ export function addTrainFlags(command: Command): Command {
   for (const [group, settings] of Object.entries(groups)) {
     for (const name of settings) add(command, group, settingOption(name, defaultOf(name)));
   }
+  const resume = 'a run that was stopped: go on with it, by its own settings (default: a new run)';
+  const changes = 'go on even with settings given otherwise than those of the run (default: refuse)';
+  const every = 'seconds between checkpoints, from which a killed run is gone on with (default: 30)';
+  add(command, durableGroup, new Option('--resume <run>', resume));
+  add(command, durableGroup, new Option('--allow-changes', changes));
+  add(command, durableGroup, withValue(new Option('--checkpoint-every <s>', every), seconds));
   const out = 'where weights, metrics and pictures go (default: runs/<task>-<time>)';
   add(command, machineGroup, new Option('--out <folder>', out));
   return addCommonFlags(command, 'cores, at most --meta-batch; sine 1');
@@ -135,6 +153,7 @@ function addCommonFlags(command: Command, workersDefault: string): Command {
   return command;
 }
 
+const durableGroup = 'Stopping and going on';
 const machineGroup = 'Machine and output';
 
 function add(command: Command, group: string, option: Option): void {
@@ -156,7 +175,9 @@ export function inFlags(message: string): string {
   return message
     .replace(new RegExp(`^(${names}):`), (_, name: string) => `${written(name)}:`)
     .replace(/\b[a-z]+[A-Z][A-Za-z]*\b/g, (word) => (Object.hasOwn(flags, word) ? written(word) : word))
-    .replace(/^(preset|workers|device|out|data):/, '--$1:');
+    .replace(/\ballowChanges\b/g, '--allow-changes')
+    .replace(/\bcheckpointEvery\b/g, '--checkpoint-every')
+    .replace(/^(preset|workers|device|out|data|resume):/, '--$1:');
 }
 
 function settingOption(name: SettingName, fallback: string): Option {
