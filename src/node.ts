@@ -8,6 +8,7 @@ export {
   type OmniglotOptions,
   omniglotSplit,
 } from './data/omniglot.ts';
+export { type Config, defineConfig } from './experiments/config.ts';
 export {
   type DurableOptions,
   type DurableRun,

@@ -6,6 +6,7 @@ import { checkSettings, type Settings } from '../experiments/settings.ts';
 import { evaluationOptions, type Setup, setUp } from '../experiments/setup.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
 import type { TrainingState } from '../meta/train.ts';
+import { readConfiguration, withMachine } from './configuration.ts';
 import { algorithmNames, aligned, count, describeTask, percent, significant } from './format.ts';
 import { untilInterrupted } from './interrupt.ts';
 import { readImages, startRuntimes } from './machine.ts';
@@ -40,7 +41,9 @@ export function evalCommand(): Command {
     .action(evaluateRun);
 }
 
-async function evaluateRun(run: string, flags: EvalFlags): Promise<void> {
+async function evaluateRun(run: string, given: EvalFlags): Promise<void> {
+  // Its settings are those of the training: without flags it repeats the evaluation there.
+  const flags = withMachine(given, await readConfiguration(given.config));
   const { path, settings: trained, checkpoint } = await readRun(run);
   const settings = adjusted(trained, flags);
   const setup = setUp(settings, await readImages(trained, flags.data));

@@ -1,6 +1,7 @@
 /** Flags: one table from the settings to what is typed, and how values are read and explained. */
 import { type Command, Option } from 'commander';
 import { didYouMean, OptionError } from '../errors.ts';
+import type { Config } from '../experiments/config.ts';
 import { algorithmDefaults, presets, taskDefaults } from '../experiments/presets.ts';
 import {
   oneOf,
@@ -89,8 +90,28 @@ const seconds: Rule = {
   numeric: true,
 };
 
+const path: Rule = {
+  expected: 'a path',
+  holds: (value) => typeof value === 'string' && value !== '',
+  numeric: false,
+};
+
+/** What `Config` may hold, and an environment variable may say: every setting, and these. */
+export const configurable = {
+  ...rules,
+  ...machineRules,
+  preset: oneOf(...Object.keys(presets)),
+  data: path,
+  checkpointEvery: seconds,
+} satisfies Readonly<Record<keyof Config, Rule>>;
+
+/** Those that do not decide what is computed. */
+export type MachineName = Exclude<keyof Config, keyof Settings | 'preset'>;
+
 /** How the machine is used and what is printed. */
 export interface CommonFlags {
+  /** A configuration file; false for none. */
+  readonly config?: string | false;
   readonly workers?: number;
   readonly device?: 'cpu' | 'webgpu';
   readonly data?: string;
@@ -144,6 +165,9 @@ function addCommonFlags(command: Command, workersDefault: string): Command {
   add(command, machineGroup, withValue(new Option('--workers <n>', workers), machineRules.workers));
   add(command, machineGroup, withValue(device, machineRules.device));
   add(command, machineGroup, new Option('--data <folder>', data));
+  const config = 'file with settings for train (default: anole.config.ts, .js or .json in this folder)';
+  add(command, machineGroup, new Option('--config <file>', config));
+  add(command, machineGroup, new Option('--no-config', 'read no such file'));
   add(command, machineGroup, new Option('--json', 'print one JSON object a line (default: text for people)'));
   add(
     command,

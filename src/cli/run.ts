@@ -30,6 +30,8 @@ export interface RunRequest {
   readonly device?: 'cpu' | 'webgpu';
   /** Where the images came from, to find them again. */
   readonly data?: string;
+  /** The configuration file that settings came from, to tell. */
+  readonly configuration?: string;
   /** See `DurableOptions`. */
   readonly checkpointEvery?: number;
   readonly allowChanges?: boolean;
@@ -104,7 +106,7 @@ class Run {
 
   async perform(signal: AbortSignal): Promise<RunResult> {
     const { settings } = this.#setup;
-    const { folder, device = 'cpu' } = this.#request;
+    const { folder, device = 'cpu', configuration } = this.#request;
     const training = await this.#open();
     const runtimes = await startRuntimes(settings, this.#request);
     try {
@@ -121,6 +123,7 @@ class Run {
         workers,
         device,
         out: folder.path,
+        ...(configuration === undefined ? {} : { configuration }),
         machine: machine(),
       });
       await training.save(); // from here on the run can be killed and gone on with

@@ -10,6 +10,7 @@ import {
   type TaskName,
 } from '../experiments/settings.ts';
 import { setUp } from '../experiments/setup.ts';
+import { type Configuration, explained, readConfiguration, withMachine } from './configuration.ts';
 import { readImages } from './machine.ts';
 import { addTrainFlags, givenSettings, type TrainFlags } from './options.ts';
 import { terminalProgress } from './progress.ts';
@@ -25,7 +26,7 @@ export function trainCommand(): Command {
         'evaluates it on classes it has never seen, and saves weights, metrics and pictures. A run that was\n' +
         'stopped, even killed, is gone on with by --resume, to the same numbers.',
     )
-    .argument('[task]', rules.task.choices!.join(', '));
+    .argument('[task]', `${rules.task.choices!.join(', ')} (default: the configuration's)`);
   return addTrainFlags(command)
     .addHelpText(
       'after',
@@ -37,16 +38,21 @@ export function trainCommand(): Command {
         '  anole train omniglot --preset o55 --data ~/omniglot   Table 2, 5-shot 5-way',
         '  anole train omniglot --meta-iters 1000 --eval-tasks 300 --algorithm fomaml --tail-shots 5',
         '  anole train --resume runs/omniglot-…                  go on where that run was stopped',
+        '',
+        'Settings come from flags, then from environment variables such as ANOLE_INNER_LR for --inner-lr,',
+        'then from a configuration file such as anole.config.json, then from the preset and the defaults.',
       ].join('\n'),
     )
     .action(train);
 }
 
-async function train(task: string | undefined, flags: TrainFlags): Promise<void> {
+async function train(task: string | undefined, given: TrainFlags): Promise<void> {
+  const configuration = await readConfiguration(given.config);
+  const flags = withMachine(given, configuration);
   const print = flags.json ? (event: RunEvent) => console.log(JSON.stringify(event)) : () => {};
   const [settings, result] =
     flags.resume === undefined
-      ? await startRun(task, flags, print)
+      ? await startRun(task, { flags, configuration }, print)
       : await resumeRun(flags.resume, task, flags, print);
   if (!flags.json) console.log(summary(settings, result));
 }
@@ -54,27 +60,32 @@ async function train(task: string | undefined, flags: TrainFlags): Promise<void>
 type Print = (event: RunEvent) => void;
 
 async function startRun(
-  task: string | undefined,
-  flags: TrainFlags,
+  named: string | undefined,
+  { flags, configuration }: { readonly flags: TrainFlags; readonly configuration: Configuration },
   onEvent: Print,
 ): Promise<[Settings, RunResult]> {
-  if (task === undefined) {
+  const { preset, task, ...configured } = configuration.values;
+  const chosen = named ?? task;
+  if (chosen === undefined) {
     throw new OptionError(
       `task: expected one of ${rules.task.choices!.join(', ')}, got none: name one, or a run with --resume`,
     );
   }
   if (flags.allowChanges) throw new OptionError('allowChanges: there is no run to change: add --resume');
-  const settings = resolveSettings({
-    task: task as TaskName, // checked there
-    preset: flags.preset,
-    given: givenSettings(flags),
-  });
+  const settings = explained(configuration, flags, () =>
+    resolveSettings({
+      task: chosen as TaskName, // checked there
+      preset: flags.preset ?? preset,
+      given: { ...givenSettings(configured), ...givenSettings(flags) },
+    }),
+  );
   const progress = terminalProgress(flags);
   const images = await readImages(settings, flags.data);
-  const setup = setUp(settings, images);
+  const setup = explained(configuration, flags, () => setUp(settings, images));
   const folder =
     flags.out === undefined ? await RunFolder.createNamed(settings.task) : await RunFolder.create(flags.out);
-  return [settings, await performRun(setup, { ...flags, folder, progress, onEvent })];
+  const request = { ...flags, configuration: configuration.file, folder, progress, onEvent };
+  return [settings, await performRun(setup, request)];
 }
 
 /** Goes on with a run; one that is finished is shown again. */

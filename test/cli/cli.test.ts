@@ -79,6 +79,7 @@ describe('help', () => {
         '--algorithm',
         '--allow-changes',
         '--checkpoint-every',
+        '--config',
         '--data',
         '--device',
         '--eval-batch',
@@ -87,15 +88,27 @@ describe('help', () => {
         '--eval-tasks',
       ],
       ...['--inner-batch', '--inner-iters', '--inner-lr', '--inner-optimizer', '--inner-optimizer-state'],
-      ...['--json', '--loss', '--meta-batch', '--meta-iters', '--meta-step', '--meta-step-final', '--out'],
-      ...['--outer-optimizer', '--preset', '--quiet', '--resume', '--sampling', '--seed'],
+      ...['--json', '--loss', '--meta-batch', '--meta-iters', '--meta-step', '--meta-step-final'],
+      ...[
+        '--no-config',
+        '--out',
+        '--outer-optimizer',
+        '--preset',
+        '--quiet',
+        '--resume',
+        '--sampling',
+        '--seed',
+      ],
       ...['--shots', '--tail-shots', '--train-shots', '--transductive', '--ways', '--workers'],
     ]);
     const text = stdout.replace(/\s+/g, ' ');
     assert.match(text, /--inner-lr <x> [^-]*\(default: 0\.001; sine 0\.02\)/);
     assert.match(text, /--meta-iters <n> [^-]*\(default: 100,000; glyphs 1,000; sine 30,000\)/);
     const defaults = text.split('(default: ').length - 1;
-    assert.equal(defaults, flags.filter((flag) => !['--help', '--preset'].includes(flag!)).length);
+    assert.equal(
+      defaults,
+      flags.filter((flag) => !['--help', '--no-config', '--preset'].includes(flag!)).length,
+    );
     for (const line of stdout.split('\n')) assert.ok(line.length <= 100, line);
   });
 
