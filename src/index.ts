@@ -28,7 +28,14 @@ export type { Examples, ImageClasses, Task, TaskSize, TaskSource } from './data/
 export { DataError, OptionError, ShapeError, TrainingError } from './errors.ts';
 // Whole experiments by settings.
 export { presets } from './experiments/presets.ts';
-export { type RunOptions, type RunProgress, runTraining, type TrainedRun } from './experiments/run.ts';
+export {
+  type CurvePoint,
+  type RunOptions,
+  type RunProgress,
+  runTraining,
+  type TrainedRun,
+  type TrainingSoFar,
+} from './experiments/run.ts';
 export { checkSettings, resolveSettings, type Settings, type TaskName } from './experiments/settings.ts';
 export {
   evaluationOptions,

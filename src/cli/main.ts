@@ -68,7 +68,8 @@ async function end(error: unknown): Promise<void> {
 /** One line that says what to do. */
 function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  if (!(error instanceof CommanderError)) return inFlags(message).replaceAll('\n', ' ');
+  if (error instanceof OptionError) return inFlags(message).replaceAll('\n', ' ');
+  if (!(error instanceof CommanderError)) return message.replaceAll('\n', ' ');
   const [fault, suggestion] = message.replace(/^error: /, '').split('\n');
   const words = /Did you mean (?:one of )?(.*)\?/.exec(suggestion ?? '')?.[1];
   return `${fault}; ${words === undefined ? 'see --help' : `did you mean ${words}?`}`;

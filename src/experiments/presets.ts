@@ -126,3 +126,5 @@ export const presets = {
   o520t: { ...omniglot20way, shots: 5, transductive: true },
   sine: { task: 'sine', ...sine },
 } as const satisfies Record<string, Preset>;
+
+export type PresetName = keyof typeof presets;

@@ -77,6 +77,9 @@ describe('help', () => {
     assert.deepEqual(flags.filter((flag) => flag !== '--help').sort(), [
       ...[
         '--algorithm',
+        '--allow-changes',
+        '--checkpoint-every',
+        '--config',
         '--data',
         '--device',
         '--eval-batch',
@@ -85,15 +88,27 @@ describe('help', () => {
         '--eval-tasks',
       ],
       ...['--inner-batch', '--inner-iters', '--inner-lr', '--inner-optimizer', '--inner-optimizer-state'],
-      ...['--json', '--loss', '--meta-batch', '--meta-iters', '--meta-step', '--meta-step-final', '--out'],
-      ...['--outer-optimizer', '--preset', '--quiet', '--sampling', '--seed', '--shots', '--tail-shots'],
-      ...['--train-shots', '--transductive', '--ways', '--workers'],
+      ...['--json', '--loss', '--meta-batch', '--meta-iters', '--meta-step', '--meta-step-final'],
+      ...[
+        '--no-config',
+        '--out',
+        '--outer-optimizer',
+        '--preset',
+        '--quiet',
+        '--resume',
+        '--sampling',
+        '--seed',
+      ],
+      ...['--shots', '--tail-shots', '--train-shots', '--transductive', '--ways', '--workers'],
     ]);
     const text = stdout.replace(/\s+/g, ' ');
     assert.match(text, /--inner-lr <x> [^-]*\(default: 0\.001; sine 0\.02\)/);
     assert.match(text, /--meta-iters <n> [^-]*\(default: 100,000; glyphs 1,000; sine 30,000\)/);
     const defaults = text.split('(default: ').length - 1;
-    assert.equal(defaults, flags.filter((flag) => !['--help', '--preset'].includes(flag!)).length);
+    assert.equal(
+      defaults,
+      flags.filter((flag) => !['--help', '--no-config', '--preset'].includes(flag!)).length,
+    );
     for (const line of stdout.split('\n')) assert.ok(line.length <= 100, line);
   });
 
@@ -257,7 +272,12 @@ describe('bad input ends with one line, its exit code, and nothing left behind',
 
   const cases: readonly (readonly [args: string, code: number, message: RegExp])[] = [
     ['trian sine', 2, /unknown command 'trian'; did you mean train\?/],
-    ['train', 2, /missing required argument 'task'/],
+    ['train', 2, /task: expected one of sine, glyphs, omniglot, got none: name one, or a run with --resume/],
+    ['train sine --checkpoint-every -1', 2, /--checkpoint-every: expected seconds from 0 on, got "-1"/],
+    ['train sine --allow-changes', 2, /--allow-changes: there is no run to change: add --resume/],
+    ['train --resume nothing', 1, /nothing: no weights there: give the folder of a run/],
+    ['train --resume damaged', 1, /damaged\/weights\.safetensors: no weights there/],
+    ['train --resume not-weights', 1, /not-weights: not a sound safetensors file/],
     ['train glyph', 2, /task: expected one of sine, glyphs, omniglot, got "glyph"; did you mean "glyphs"\?/],
     ['train sine --inner-iter 3', 2, /unknown option '--inner-iter'; did you mean --inner-iters\?/],
     ['train sine --preset snie', 2, /--preset: .* got "snie"; did you mean "sine"\?/],
@@ -367,7 +387,7 @@ describe('a run that ends early leaves its last good weights', () => {
       assert.ok(performance.now() - sent < 3000, 'it takes too long to end');
       assert.equal(code, signal === 'SIGINT' ? 130 : 143);
       const [, iteration] = stderr.match(
-        /^interrupted; the weights after ([\d,]+) of 100,000 meta-iterations are in \w+\/weights\.safetensors\n$/,
+        /^interrupted; the weights after ([\d,]+) of 100,000 meta-iterations are in (\w+)\/weights\.safetensors; go on with: anole train --resume \2\n$/,
       )!;
       assert.equal(left(out).iteration, Number(iteration!.replace(',', '')));
       assert.ok(left(out).iteration >= 1000);
