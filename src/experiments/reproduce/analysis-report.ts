@@ -15,7 +15,11 @@ import type { Done, Report, RowGroup } from './experiment.ts';
 import type { PanelsPicture, PlotSeries } from './pictures.ts';
 import { measureOf } from './statistics.ts';
 
-const titles: Readonly<Record<AnalysedAlgorithm, string>> = { maml: 'MAML', fomaml: 'FOMAML', reptile: 'Reptile' };
+const titles: Readonly<Record<AnalysedAlgorithm, string>> = {
+  maml: 'MAML',
+  fomaml: 'FOMAML',
+  reptile: 'Reptile',
+};
 
 /** k whose coefficients are in the table; all are in the pictures and the record. */
 const tabled: readonly number[] = [2, 4, 8];
@@ -23,14 +27,15 @@ const tabled: readonly number[] = [2, 4, 8];
 export function reportOf({ expansions, agreements }: AnalysisUnits, done: Done): Report {
   const found = networks.map((network) => ({
     network,
-    expansions: expansions
-      .filter((one) => one.network === network)
-      .flatMap(({ unit }) => done(unit) ?? []),
+    expansions: expansions.filter((one) => one.network === network).flatMap(({ unit }) => done(unit) ?? []),
   }));
   const measured = found.filter((one) => one.expansions.length > 0);
   const followed = agreements.map((one) => ({ ...one, result: done(one.unit) }));
   return {
-    groups: [...measured.map(groupOf), ...followed.some(({ result }) => result) ? [agreementGroup(followed)] : []],
+    groups: [
+      ...measured.map(groupOf),
+      ...(followed.some(({ result }) => result) ? [agreementGroup(followed)] : []),
+    ],
     measured: {
       expansions: Object.fromEntries(found.map(({ network, expansions: list }) => [network.key, list])),
       agreements: followed.map(({ key, algorithm, result }) => ({ task: key, algorithm, ...(result ?? {}) })),
@@ -42,7 +47,9 @@ export function reportOf({ expansions, agreements }: AnalysisUnits, done: Done):
             'analysis-breakdown.svg': breakdownPicture(measured),
           }
         : {}),
-      ...(followed.every(({ result }) => result) ? { 'analysis-agreement.svg': agreementPicture(followed) } : {}),
+      ...(followed.every(({ result }) => result)
+        ? { 'analysis-agreement.svg': agreementPicture(followed) }
+        : {}),
     },
     remarks: [
       'Coefficients of the smallest α of each network. E[g], AvgGrad and AvgGradInner are taken over the same tasks and mini-batches; ± is the 95% jackknife interval over tasks.',
@@ -158,7 +165,9 @@ function breakdownPicture(measured: readonly Measured[]): PanelsPicture {
 
 type Followed = { readonly key: string; readonly algorithm: string; readonly result: Agreement | undefined };
 
-const agreementTitles = { sine: 'sine network', omniglot: 'Omniglot network' } as Readonly<Record<string, string>>;
+const agreementTitles = { sine: 'sine network', omniglot: 'Omniglot network' } as Readonly<
+  Record<string, string>
+>;
 const agreementNames = { reptile: 'Reptile', joint: 'joint training' } as Readonly<Record<string, string>>;
 
 function agreementGroup(followed: readonly Followed[]): RowGroup {

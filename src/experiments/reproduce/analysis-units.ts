@@ -17,8 +17,18 @@ import type { Arrays } from '../../runtime/runtime.ts';
 import type { Settings, SettingsRequest } from '../settings.ts';
 import { type Problem, traceAgreement, traceGradients, traceTerms } from './expansion.ts';
 import { type Json, type ReproduceOptions, type Unit, type UnitContext, unit } from './experiment.ts';
-import { addTo, dot, fitTwo, groupCount, jackknife, norm, type Sums, sumsOf, type Vector } from './statistics.ts';
-import { asJson, scaled, scaledSettings, setUpUnit, trainingWork, trainInUnit } from './training.ts';
+import {
+  addTo,
+  dot,
+  fitTwo,
+  groupCount,
+  jackknife,
+  norm,
+  type Sums,
+  sumsOf,
+  type Vector,
+} from './statistics.ts';
+import { asJson, scaled, scaledSettings, setUpUnit, trainInUnit, trainingWork } from './training.ts';
 
 export const algorithmNames = ['maml', 'fomaml', 'reptile'] as const;
 export type AnalysedAlgorithm = (typeof algorithmNames)[number];
@@ -44,7 +54,10 @@ const silu: Layer = () => ({ name: 'silu', parameters: {}, apply: (_, x) => mul(
 /** The Omniglot network (`networks.ts`) with another activation. */
 function smoothOmniglotNet(ways: number): Model {
   const block = [layers.normalizedConv2d({ filters: 64, stride: 2 }), silu];
-  return sequential([28, 28, 1], [...block, ...block, ...block, ...block, layers.flatten, layers.dense(ways)]);
+  return sequential(
+    [28, 28, 1],
+    [...block, ...block, ...block, ...block, layers.flatten, layers.dense(ways)],
+  );
 }
 
 /** Classes of an Omniglot task, and examples in every mini-batch. */
@@ -124,7 +137,12 @@ export type Agreement = {
 };
 
 /** Training whose agreement is followed: SGD inside and outside, as §5 assumes. */
-const trainings: readonly { readonly key: 'sine' | 'omniglot'; readonly request: SettingsRequest; readonly points: number; readonly tasks: number }[] = [
+const trainings: readonly {
+  readonly key: 'sine' | 'omniglot';
+  readonly request: SettingsRequest;
+  readonly points: number;
+  readonly tasks: number;
+}[] = [
   // The authors' sine script (§4).
   { key: 'sine', request: { task: 'sine' }, points: 30, tasks: 500 },
   {
@@ -133,7 +151,15 @@ const trainings: readonly { readonly key: 'sine' | 'omniglot'; readonly request:
       task: 'omniglot',
       // Figure 3's settings with four steps, cut short.
       given: {
-        ...{ ways, trainShots: 20, innerSteps: 4, innerBatch: 25, innerOptimizer: 'sgd', innerLr: 3e-3, loss: 'sum' },
+        ...{
+          ways,
+          trainShots: 20,
+          innerSteps: 4,
+          innerBatch: 25,
+          innerOptimizer: 'sgd',
+          innerLr: 3e-3,
+          loss: 'sum',
+        },
         ...{ metaBatch: 1, metaStep: 0.25, metaIterations: 2000 },
       },
     },
@@ -145,7 +171,11 @@ const trainings: readonly { readonly key: 'sine' | 'omniglot'; readonly request:
 export const agreementAlgorithms = ['reptile', 'joint'] as const;
 
 export interface AnalysisUnits {
-  readonly expansions: readonly { readonly network: Network; readonly k: number; readonly unit: Unit<Expansion> }[];
+  readonly expansions: readonly {
+    readonly network: Network;
+    readonly k: number;
+    readonly unit: Unit<Expansion>;
+  }[];
   readonly agreements: readonly {
     readonly key: 'sine' | 'omniglot';
     readonly algorithm: (typeof agreementAlgorithms)[number];
@@ -247,7 +277,10 @@ async function measureExpansion(
     }
     groups.push(group);
   }
-  const [avgGrad, inner] = [meanOf(groups, (group) => group.avgGrad), meanOf(groups, (group) => group.avgGradInner)];
+  const [avgGrad, inner] = [
+    meanOf(groups, (group) => group.avgGrad),
+    meanOf(groups, (group) => group.avgGradInner),
+  ];
   const curvature = norm(inner) / norm(avgGrad);
   return {
     k,
@@ -258,7 +291,11 @@ async function measureExpansion(
       const fit = (name: AnalysedAlgorithm): Coefficients => {
         const fitOf = (some: readonly Group[]) => {
           const target = meanOf(some, (group) => group.gradients[name][a]!);
-          return fitTwo(target, meanOf(some, (group) => group.avgGrad), meanOf(some, (group) => group.avgGradInner));
+          return fitTwo(
+            target,
+            meanOf(some, (group) => group.avgGrad),
+            meanOf(some, (group) => group.avgGradInner),
+          );
         };
         const [first, second] = jackknife(groups, (some) => {
           const { a: onAvgGrad, b } = fitOf(some);
@@ -311,7 +348,12 @@ function drawBatches(
   const { dtype = 'float32', target } = problem;
   const pool = source.targets === 'values' ? poolShots.sine : poolShots.omniglot;
   const { support } = source.sample(random, { support: pool, query: 0 });
-  const indices = miniBatches(random, { examples: support.count, batch: examples, batches: k, sampling: 'replacement' });
+  const indices = miniBatches(random, {
+    examples: support.count,
+    batch: examples,
+    batches: k,
+    sampling: 'replacement',
+  });
   const rowsOf = (order: readonly number[]) =>
     order.flatMap((i) => [...indices.subarray(i * examples, (i + 1) * examples)]);
   return (order) => {
@@ -328,7 +370,7 @@ function drawBatches(
 function pick(data: Float32Array | Int32Array, count: number, rows: readonly number[]): Float64Array {
   const width = data.length / count;
   const picked = new Float64Array(rows.length * width);
-  rows.forEach((row, i) => picked.set(data.subarray(row * width, (row + 1) * width), i * width));
+  for (const [i, row] of rows.entries()) picked.set(data.subarray(row * width, (row + 1) * width), i * width);
   return picked;
 }
 
@@ -370,13 +412,16 @@ function agreementUnit(
         found.push({
           iteration,
           product: sumsOf(results.map(({ product }) => product[0]!)),
-          cosine: sumsOf(results.map(({ product, squares }) => product[0]! / Math.sqrt(squares[0]! * squares[1]!))),
+          cosine: sumsOf(
+            results.map(({ product, squares }) => product[0]! / Math.sqrt(squares[0]! * squares[1]!)),
+          ),
         });
         await context.keep(found as Json);
       };
       await judge(0, initialState({ ...setup, seed: 0 }));
       const trained = await trainInUnit(setup, context, { onIteration: judge });
-      if (trained.divergedAt !== undefined) throw new Error(`analysis: ${algorithm} diverged in ${trained.divergedAt}`);
+      if (trained.divergedAt !== undefined)
+        throw new Error(`analysis: ${algorithm} diverged in ${trained.divergedAt}`);
       return { points: found, trainSeconds: trained.seconds };
     },
   });

@@ -99,10 +99,7 @@ export function traceTerms(
  * How far the gradients of two mini-batches of one task agree at φ: their inner product ḡ_1·ḡ_2, which
  * AvgGradInner raises, and their squared lengths.
  */
-export function traceAgreement(
-  problem: Problem,
-  batch: number,
-): Graph<BatchInputs, 'product' | 'squares'> {
+export function traceAgreement(problem: Problem, batch: number): Graph<BatchInputs, 'product' | 'squares'> {
   const size = { steps: 2, batch };
   return trace(typesOf(problem, size), ({ parameters, ...batches }) => {
     const [first, second] = lossesOf(problem, size, batches).map((loss) => grad(loss)(parameters));

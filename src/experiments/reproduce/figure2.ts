@@ -10,8 +10,8 @@ import { broadcastTo, reshape, take } from '../../graph/shaping.ts';
 import { metaTrain } from '../../meta/train.ts';
 import type { Loss } from '../../nn/losses.ts';
 import { defineModel } from '../../nn/model.ts';
-import { linearSchedule } from '../../optim/schedule.ts';
 import { sgd } from '../../optim/optimizer.ts';
+import { linearSchedule } from '../../optim/schedule.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
 import { type Experiment, type Report, type RowGroup, unit } from './experiment.ts';
 import type { PlanePicture, XY } from './pictures.ts';
@@ -33,7 +33,7 @@ const settings = {
   ],
   start: { x: 1.7, y: 1.25 },
   /** Outer steps, the tasks in turn, and ε₀, annealed linearly to 0 as in all of the paper's experiments. */
-  iterations: 300,
+  iterations: 1000,
   outerStep: 0.5,
   /** α of the k steps of gradient descent in place of a projection. */
   innerLr: 0.1,
@@ -59,7 +59,8 @@ type Result = {
 
 export const figure2: Experiment = {
   name: 'figure2',
-  summary: 'two solution manifolds in the plane and the point of least mean squared distance (§5.2, Figure 2)',
+  summary:
+    'two solution manifolds in the plane and the point of least mean squared distance (§5.2, Figure 2)',
   plan(options) {
     const iterations = scaled(settings.iterations, options.scale);
     const work = settings.innerSteps.reduce((total, k) => total + k * iterations, 0);
@@ -75,8 +76,8 @@ export const figure2: Experiment = {
           progress(paths.length / (settings.innerSteps.length + 1));
         }
         return {
-          projected: pathOf(projectedPath(iterations)),
-          reptile: settings.drawn.map((k) => paths[settings.innerSteps.indexOf(k)]!),
+          projected: thinned(pathOf(projectedPath(iterations))),
+          reptile: settings.drawn.map((k) => thinned(paths[settings.innerSteps.indexOf(k)]!)),
           ends: paths.map((path) => path.at(-1)!),
           leastDistance: pairOf(leastMeanSquaredDistance(settings.curves, settings.start)),
           leastLoss: pairOf(leastMeanLoss(settings.curves, settings.start)),
@@ -238,6 +239,16 @@ async function reptilePath(
 
 const pairOf = ({ x, y }: XY): readonly [number, number] => [x, y];
 const pathOf = (path: readonly XY[]): Path => path.map(pairOf);
+
+/** A path without the points too close to the one before to be seen; the last stays. */
+function thinned(path: Path): Path {
+  const kept = [path[0]!];
+  for (const at of path) {
+    const [x, y] = kept.at(-1)!;
+    if (at === path.at(-1) || Math.hypot(at[0] - x, at[1] - y) > 0.01) kept.push(at);
+  }
+  return kept;
+}
 const placeOf = ([x, y]: readonly [number, number]): XY => ({ x, y });
 
 function groupsOf({ projected, ends, leastDistance, leastLoss }: Result): RowGroup[] {
@@ -261,7 +272,11 @@ function groupsOf({ projected, ends, leastDistance, leastLoss }: Result): RowGro
       title: 'From the end of the path to the point of least mean loss',
       unit: 'number',
       reference: 'theory',
-      rows: names.map((label, i) => ({ label, ours: fromLoss[i], ...(i === 1 ? { paper: { value: 0 } } : {}) })),
+      rows: names.map((label, i) => ({
+        label,
+        ours: fromLoss[i],
+        ...(i === 1 ? { paper: { value: 0 } } : {}),
+      })),
     },
   ];
 }

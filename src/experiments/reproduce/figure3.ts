@@ -4,7 +4,7 @@
  */
 import { figure3 as paper } from '../paper.ts';
 import type { Settings } from '../settings.ts';
-import { type Experiment, type Report, type ReproduceOptions } from './experiment.ts';
+import type { Experiment, Report, ReproduceOptions } from './experiment.ts';
 import type { PanelsPicture } from './pictures.ts';
 import { addSums, measureOf, overSeeds } from './statistics.ts';
 import { scaled, scaledSettings, seedsOf, type Trial, trialUnit } from './training.ts';
@@ -85,7 +85,11 @@ export const figure3: Experiment = {
       title: 'Figure 3: combinations of inner gradients',
       units: units.flat(),
       parallelUnits: true, // with one task a meta-batch there is nothing to share inside a unit
-      report: (done) => reportOf(units.map((seeds) => seeds.map((one) => done(one))), options),
+      report: (done) =>
+        reportOf(
+          units.map((seeds) => seeds.map((one) => done(one))),
+          options,
+        ),
     };
   },
 };
@@ -95,10 +99,7 @@ function idOf({ name, steps, form }: Combination): string {
   return form === 'average' ? `mean-${name.slice(1, -`)/${steps}`.length)}` : name;
 }
 
-function reportOf(
-  results: readonly (readonly (Trial | undefined)[])[],
-  { scale }: ReproduceOptions,
-): Report {
+function reportOf(results: readonly (readonly (Trial | undefined)[])[], { scale }: ReproduceOptions): Report {
   return {
     groups: [
       {
@@ -115,11 +116,17 @@ function reportOf(
         }),
       },
     ],
-    measured: Object.fromEntries(combinations.map(({ name }, i) => [name, results[i]!.map((trial) => trial ?? null)])),
+    measured: Object.fromEntries(
+      combinations.map(({ name }, i) => [name, results[i]!.map((trial) => trial ?? null)]),
+    ),
     pictures: { 'figure3.svg': pictureOf(results, scale) },
     remarks: [
       'The paper’s curves are smoothed over a window it does not state; ours are means over the same few hundred tasks at each point.',
-      ...(scale < 1 ? [`Ours trained for ${scale} of the paper’s iterations; the paper’s curves are drawn against the share of the run.`] : []),
+      ...(scale < 1
+        ? [
+            `Ours trained for ${scale} of the paper’s iterations; the paper’s curves are drawn against the share of the run.`,
+          ]
+        : []),
     ],
   };
 }

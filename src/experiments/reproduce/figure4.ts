@@ -5,7 +5,7 @@
  */
 import { figure4 as paper } from '../paper.ts';
 import type { Settings } from '../settings.ts';
-import { type Experiment, type Report, type ReproduceOptions, type Row, type Unit } from './experiment.ts';
+import type { Experiment, Report, ReproduceOptions, Row, Unit } from './experiment.ts';
 import type { PanelsPicture, PlotPoint } from './pictures.ts';
 import { overSeeds } from './statistics.ts';
 import { scaledSettings, seedsOf, type Trial, trialUnit } from './training.ts';

@@ -103,7 +103,11 @@ export interface PlanePicture {
     readonly title: string;
     readonly curves: readonly { readonly name: string; readonly points: readonly XY[] }[];
     readonly paths: readonly { readonly name: string; readonly points: readonly XY[] }[];
-    readonly places: readonly { readonly name: string; readonly role: 'ours' | 'reference'; readonly at: XY }[];
+    readonly places: readonly {
+      readonly name: string;
+      readonly role: 'ours' | 'reference';
+      readonly at: XY;
+    }[];
   }[];
 }
 

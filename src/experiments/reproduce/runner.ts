@@ -112,7 +112,9 @@ export class Runner {
     const lacking = only.find((part) => !units.some(({ id }) => id.includes(part)));
     if (lacking !== undefined) {
       const some = units.slice(0, 3).map(({ id }) => id);
-      throw new OptionError(`only: no part of this experiment has "${lacking}" in its name, such as ${some.join(', ')}`);
+      throw new OptionError(
+        `only: no part of this experiment has "${lacking}" in its name, such as ${some.join(', ')}`,
+      );
     }
     return units.filter(({ id }) => only.some((part) => id.includes(part)));
   }
@@ -251,11 +253,14 @@ async function readState(path: string): Promise<Stored | undefined> {
     text = await readFile(path, 'utf8');
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new DataError(`could not read ${path} (${(cause as Error).message}): give another folder`, { cause });
+    throw new DataError(`could not read ${path} (${(cause as Error).message}): give another folder`, {
+      cause,
+    });
   }
   try {
     const state = JSON.parse(text) as Stored;
-    if (state.format !== format) throw new Error(`its format is ${JSON.stringify(state.format)}, not "${format}"`);
+    if (state.format !== format)
+      throw new Error(`its format is ${JSON.stringify(state.format)}, not "${format}"`);
     return state;
   } catch (cause) {
     throw new DataError(

@@ -61,7 +61,9 @@ export function overSeeds(seeds: readonly (Sums | undefined)[]): Measure | undef
   const means = done.map(({ sum, tasks }) => sum / tasks);
   const value = means.reduce((a, b) => a + b) / means.length;
   if (means.length < 2) return { value, ci95 };
-  const deviation = Math.sqrt(means.reduce((total, mean) => total + (mean - value) ** 2, 0) / (means.length - 1));
+  const deviation = Math.sqrt(
+    means.reduce((total, mean) => total + (mean - value) ** 2, 0) / (means.length - 1),
+  );
   return { value, deviation, ci95 };
 }
 

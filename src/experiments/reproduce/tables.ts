@@ -21,8 +21,8 @@ import {
   scaledSettings,
   seedsOf,
   setUpUnit,
-  trainingWork,
   trainInUnit,
+  trainingWork,
 } from './training.ts';
 
 /** A column of a table: an evaluation, without saying whether it is transductive. */
@@ -53,10 +53,18 @@ interface TableDefinition {
 }
 
 /** Appendix A is of Reptile; the others' outer steps and tails are ours, as for `anole train` (`presets.ts`). */
-const algorithms: readonly { readonly algorithm: AlgorithmName; readonly name: string; readonly given: Partial<Settings> }[] = [
+const algorithms: readonly {
+  readonly algorithm: AlgorithmName;
+  readonly name: string;
+  readonly given: Partial<Settings>;
+}[] = [
   { algorithm: 'reptile', name: 'Reptile', given: { outerOptimizer: 'sgd', metaStep: 1 } },
   // 5 of the train shots are kept for the tail, so that no algorithm is judged by what it adapted to (§6.3).
-  { algorithm: 'fomaml', name: 'first-order MAML', given: { outerOptimizer: 'sgd', metaStep: 4, tailShots: 5 } },
+  {
+    algorithm: 'fomaml',
+    name: 'first-order MAML',
+    given: { outerOptimizer: 'sgd', metaStep: 4, tailShots: 5 },
+  },
   { algorithm: 'maml', name: 'MAML', given: { outerOptimizer: 'adam', metaStep: 1e-3, tailShots: 5 } },
 ];
 
@@ -128,7 +136,8 @@ type Result = {
   readonly cells: Readonly<Record<string, Sums>>;
 };
 
-const cellKey = (column: string, transductive: boolean) => (transductive ? `${column} + transduction` : column);
+const cellKey = (column: string, transductive: boolean) =>
+  transductive ? `${column} + transduction` : column;
 
 function tableExperiment(table: TableDefinition): Experiment {
   return {
@@ -151,7 +160,11 @@ function tableExperiment(table: TableDefinition): Experiment {
         report: (done) =>
           reportOf(
             table,
-            trained.map(({ network, algorithm, units }) => ({ network, name: algorithm.name, results: units.map(done) })),
+            trained.map(({ network, algorithm, units }) => ({
+              network,
+              name: algorithm.name,
+              results: units.map(done),
+            })),
             options,
           ),
       };
@@ -166,9 +179,16 @@ function networkUnit(
   seed: number,
   options: ReproduceOptions,
 ): Unit<Result> {
-  const request: SettingsRequest = { task: table.task, given: { ...network.given, ...given, algorithm, seed } };
+  const request: SettingsRequest = {
+    task: table.task,
+    given: { ...network.given, ...given, algorithm, seed },
+  };
   const evaluations = network.columns.flatMap((column) =>
-    [false, true].map((transductive) => ({ ...column, transductive, key: cellKey(column.name, transductive) })),
+    [false, true].map((transductive) => ({
+      ...column,
+      transductive,
+      key: cellKey(column.name, transductive),
+    })),
   );
   const settings = scaledSettings(request, options);
   const training = trainingWork(settings);
@@ -177,7 +197,12 @@ function networkUnit(
     id: `${network.name}/${algorithm}/seed-${seed}`,
     settings: {
       training: asJson(settings),
-      evaluations: evaluations.map(({ key, shots, evalBatch, transductive }) => ({ key, shots, evalBatch, transductive })),
+      evaluations: evaluations.map(({ key, shots, evalBatch, transductive }) => ({
+        key,
+        shots,
+        evalBatch,
+        transductive,
+      })),
     },
     work,
     note: ({ cells, divergedAt }) =>
@@ -189,7 +214,8 @@ function networkUnit(
     async run(context) {
       const setup = await setUpUnit(settings, context);
       const trained = await trainInUnit(setup, context, { share: training / work });
-      if (trained.divergedAt !== undefined) return { trainSeconds: 0, divergedAt: trained.divergedAt, cells: {} };
+      if (trained.divergedAt !== undefined)
+        return { trainSeconds: 0, divergedAt: trained.divergedAt, cells: {} };
       const parts: Record<string, readonly Sums[]> = { ...(context.kept as Record<string, readonly Sums[]>) };
       const cells: Record<string, Sums> = {};
       for (const [i, { key, shots, evalBatch, transductive }] of evaluations.entries()) {
@@ -243,7 +269,9 @@ function reportOf(
               return {
                 label: column.name,
                 ours: overSeeds(results.map((result) => result?.cells[key])),
-                ...(diverged === undefined ? {} : { remark: `diverged in meta-iteration ${diverged.divergedAt}` }),
+                ...(diverged === undefined
+                  ? {}
+                  : { remark: `diverged in meta-iteration ${diverged.divergedAt}` }),
                 paper: paperCell(row, column.name),
               };
             }),
@@ -271,7 +299,8 @@ function pictureOf(table: TableDefinition, groups: readonly RowGroup[]): RangesP
   return {
     kind: 'ranges',
     title: table.title,
-    subtitle: 'Accuracy on classes never trained on. Bars: standard deviation over seeds or 95% interval over tasks, the larger.',
+    subtitle:
+      'Accuracy on classes never trained on. Bars: standard deviation over seeds or 95% interval over tasks, the larger.',
     x: { label: 'accuracy', format: 'percent' },
     key: { ours: 'Anole', reference: 'paper' },
     groups: groups.map(({ title, rows }) => ({

@@ -3,8 +3,8 @@ import { TrainingError } from '../../errors.ts';
 import { compileEvaluation } from '../../meta/evaluate.ts';
 import { initialState, type TrainingState } from '../../meta/train.ts';
 import { trainDurably } from '../durable.ts';
-import { type EvaluationChoice, evaluationOptions, type Setup, setUp } from '../setup.ts';
 import { resolveSettings, type Settings, type SettingsRequest } from '../settings.ts';
+import { type EvaluationChoice, evaluationOptions, type Setup, setUp } from '../setup.ts';
 import { type Json, type ReproduceOptions, type Unit, type UnitContext, unit } from './experiment.ts';
 import { addSums, type Sums, sumsOf } from './statistics.ts';
 
@@ -43,7 +43,13 @@ export async function setUpUnit(settings: Settings, { images }: UnitContext): Pr
 }
 
 /** The work of a training, as `Unit.work` counts it. */
-export function trainingWork({ metaIterations, metaBatch, innerSteps, innerBatch, algorithm }: Settings): number {
+export function trainingWork({
+  metaIterations,
+  metaBatch,
+  innerSteps,
+  innerBatch,
+  algorithm,
+}: Settings): number {
   const passes = algorithm === 'maml' ? 2 : 1; // through the inner loop, or through it and back
   return (metaIterations * metaBatch * innerSteps * innerBatch * passes) / 10;
 }
@@ -163,7 +169,10 @@ export function trialUnit({ id, settings, curveAt = [], curveTasks = 0 }: TrialO
     async run(context) {
       const { runtime, signal } = context;
       const setup = await setUpUnit(settings, context);
-      const kept = (context.kept ?? { curve: [], parts: [] }) as { curve: Trial['curve']; parts: readonly Sums[] };
+      const kept = (context.kept ?? { curve: [], parts: [] }) as {
+        curve: Trial['curve'];
+        parts: readonly Sums[];
+      };
       const curve = [...kept.curve];
       const judge = async (iteration: number, state: TrainingState) => {
         if (!curveAt.includes(iteration) || curve.some((point) => point.iteration === iteration)) return;

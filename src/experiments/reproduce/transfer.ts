@@ -15,8 +15,8 @@ import {
   scaledSettings,
   seedsOf,
   setUpUnit,
-  trainingWork,
   trainInUnit,
+  trainingWork,
 } from './training.ts';
 
 /** Appendix A for 5-way Omniglot, but for the iterations: ours, a fifth of the paper's. */
@@ -51,7 +51,12 @@ const sourceNames = Object.keys(sources) as Source[];
 
 /** What each initialization is judged on. */
 const evaluations = domainNames.flatMap((domain) =>
-  [1, 5].map((shots) => ({ key: `${domain} ${shots}-shot`, domain, shots, label: `${domains[domain]}, ${shots}-shot` })),
+  [1, 5].map((shots) => ({
+    key: `${domain} ${shots}-shot`,
+    domain,
+    shots,
+    label: `${domains[domain]}, ${shots}-shot`,
+  })),
 );
 
 type Result = { readonly cells: Readonly<Record<string, Sums>> };
@@ -60,7 +65,9 @@ export const transfer: Experiment = {
   name: 'transfer',
   summary: 'meta-train on glyphs, evaluate on Omniglot, and the reverse (not in the paper)',
   plan(options) {
-    const units = sourceNames.map((source) => seedsOf(options).map((seed) => sourceUnit(source, seed, options)));
+    const units = sourceNames.map((source) =>
+      seedsOf(options).map((seed) => sourceUnit(source, seed, options)),
+    );
     return {
       title: 'Transfer between glyphs and Omniglot',
       units: units.flat(),
@@ -80,13 +87,16 @@ function sourceUnit(source: Source, seed: number, options: ReproduceOptions): Un
     settings: { source, ...(asJson(trained) as object) },
     work,
     note: ({ cells }) =>
-      evaluations.map(({ key }) => `${key} ${((100 * cells[key]!.sum) / cells[key]!.tasks).toFixed(1)}%`).join(', '),
+      evaluations
+        .map(({ key }) => `${key} ${((100 * cells[key]!.sum) / cells[key]!.tasks).toFixed(1)}%`)
+        .join(', '),
     async run(context) {
       const setup = await setUpUnit(trained, context);
       let state = initialState({ ...setup, seed });
       if (source !== 'untrained') {
         const run = await trainInUnit(setup, context, { share: training / work });
-        if (run.divergedAt !== undefined) throw new Error(`transfer: ${source} diverged in ${run.divergedAt}`);
+        if (run.divergedAt !== undefined)
+          throw new Error(`transfer: ${source} diverged in ${run.divergedAt}`);
         state = run.state;
       }
       const parts: Record<string, readonly Sums[]> = { ...(context.kept as Record<string, readonly Sums[]>) };
@@ -101,7 +111,8 @@ function sourceUnit(source: Source, seed: number, options: ReproduceOptions): Un
             parts[key] = done;
             await context.keep(parts);
           },
-          progress: (share) => context.progress((training + (i + share) * evaluationWork(trained)) / work, key),
+          progress: (share) =>
+            context.progress((training + (i + share) * evaluationWork(trained)) / work, key),
         });
       }
       return { cells };
@@ -115,23 +126,34 @@ function reportOf(results: readonly (readonly (Result | undefined)[])[]): Report
   const groups = evaluations.map(({ key, label }) => ({
     title: `Judged on ${label}`,
     unit: 'percent' as const,
-    rows: sourceNames.map((source) => ({ label: `trained on ${sources[source]}`, ours: measure(source, key) })),
+    rows: sourceNames.map((source) => ({
+      label: `trained on ${sources[source]}`,
+      ours: measure(source, key),
+    })),
   }));
   const picture: RangesPicture = {
     kind: 'ranges',
     title: 'Transfer between glyphs and Omniglot',
-    subtitle: '5-way accuracy on unseen classes after 50 gradient steps, without transduction. The paper has no such experiment.',
+    subtitle:
+      '5-way accuracy on unseen classes after 50 gradient steps, without transduction. The paper has no such experiment.',
     x: { label: 'accuracy', format: 'percent' },
     key: { ours: 'Anole' },
     groups: groups.map(({ title, rows }) => ({
       title,
-      rows: rows.map(({ label, ours }) => ({ label, ...(ours === undefined ? {} : { ours: rangeOf(ours) }) })),
+      rows: rows.map(({ label, ours }) => ({
+        label,
+        ...(ours === undefined ? {} : { ours: rangeOf(ours) }),
+      })),
     })),
   };
   return {
     groups,
-    measured: Object.fromEntries(sourceNames.map((source, i) => [source, results[i]!.map((result) => result ?? null)])),
+    measured: Object.fromEntries(
+      sourceNames.map((source, i) => [source, results[i]!.map((result) => result ?? null)]),
+    ),
     pictures: { 'transfer.svg': picture },
-    remarks: ['Glyphs are ours: 1,000 drawn characters (see src/data/glyphs.ts). The paper has no such experiment.'],
+    remarks: [
+      'Glyphs are ours: 1,000 drawn characters (see src/data/glyphs.ts). The paper has no such experiment.',
+    ],
   };
 }
