@@ -65,11 +65,20 @@ function keyRow(entries: readonly KeyEntry[], y: number, available: number): { s
   return { svg: tag('g', { class: 'key' }, ...parts), height: line - y + 24 };
 }
 
-function oursSample(color: string): string {
+function oursSample(color: string, dotsOnly = false): string {
   return (
-    tag('path', { d: 'M0,-4h24', fill: 'none', stroke: color, 'stroke-width': 2 }) +
-    tag('circle', { cx: 12, cy: -4, r: 3, fill: color })
+    (dotsOnly ? '' : tag('path', { d: 'M0,-4h24', fill: 'none', stroke: color, 'stroke-width': 2 })) +
+    tag('circle', { cx: 12, cy: -4, r: dotsOnly ? 4 : 3, fill: color })
   );
+}
+
+/** A color with its name. */
+function swatch(color: string, label: string): KeyEntry {
+  return {
+    sample: tag('rect', { y: -10, width: 12, height: 12, rx: 2, fill: color }),
+    sampleWidth: 12,
+    label,
+  };
 }
 
 function referenceSample(color = referenceStyle.stroke): string {
@@ -100,10 +109,10 @@ function panelsFigure(picture: PanelsPicture): string {
   const pageWidth = Math.max(720, 2 * padding + columns * panelWidth);
   const header = heading(picture.title, picture.subtitle, pageWidth);
   const named = sharedColors ? sharedNames(panels) : [];
+  const dotsOnly = panels.every(({ series }) => series.every((one) => one.role !== 'ours' || one.dotsOnly));
   const entries = [
-    ...(named.length > 0
-      ? named.map(({ name, color }) => entry(oursSample(seriesColor(color)), name))
-      : [entry(oursSample(seriesColor(0)), key.ours)]),
+    ...named.map(({ name, color }) => swatch(seriesColor(color), name)),
+    entry(oursSample(named.length > 0 ? referenceStyle.stroke : seriesColor(0), dotsOnly), key.ours),
     ...(key.reference === undefined ? [] : [entry(referenceSample(), key.reference)]),
   ];
   const legend = keyRow(entries, header.height + 8, pageWidth);
@@ -115,10 +124,8 @@ function panelsFigure(picture: PanelsPicture): string {
     return tag('g', { transform: place }, panelPlot(panel, picture, size));
   });
   const rows = Math.ceil(panels.length / columns);
-  const note = named.length > 0 ? key.ours : '';
-  const bottom = top + rows * (panelHeight + 34) + 6;
-  const foot = note === '' ? '' : text(padding, bottom, note, { fill: colors.muted });
-  return page(picture.title, bottom + 14, [header.svg, legend.svg, ...plots, foot], pageWidth);
+  const bottom = top + rows * (panelHeight + 34);
+  return page(picture.title, bottom, [header.svg, legend.svg, ...plots], pageWidth);
 }
 
 /** Series of ours by color, where each color has one name throughout. */
@@ -159,7 +166,7 @@ function panelPlot(panel: Panel, picture: PanelsPicture, { width, height, column
     marginTop,
     marginBottom,
     marginRight,
-    x: { label: null, type: x.scale ?? 'linear', domain: xDomain },
+    x: { label: null, type: x.scale ?? 'linear', domain: xDomain, inset: 6 },
     y: {
       label: null,
       type: y.scale ?? 'linear',
@@ -183,7 +190,7 @@ function panelPlot(panel: Panel, picture: PanelsPicture, { width, height, column
     drawn(plot) +
     text(2, 14, panel.title, { 'font-size': columns > 3 ? 12 : 13, 'font-weight': 600 }) +
     text(2, 29, y.label, { fill: colors.muted, 'font-size': 11 }) +
-    text(width - marginRight, height + 14, x.label, {
+    text(width - marginRight, height + 6, x.label, {
       fill: colors.muted,
       'text-anchor': 'end',
       'font-size': 11,
@@ -191,7 +198,11 @@ function panelPlot(panel: Panel, picture: PanelsPicture, { width, height, column
   );
 }
 
-function seriesMarks({ role, points, color }: PlotSeries, index: number, within: (value: number) => number) {
+function seriesMarks(
+  { role, points, color, dotsOnly = false }: PlotSeries,
+  index: number,
+  within: (value: number) => number,
+) {
   const ours = role === 'ours';
   const stroke = ours
     ? seriesColor(color ?? 0)
@@ -210,7 +221,7 @@ function seriesMarks({ role, points, color }: PlotSeries, index: number, within:
       fillOpacity: 0.16,
       ariaLabel: `interval ${key}`,
     }),
-    Plot.line(points, {
+    Plot.line(dotsOnly ? [] : points, {
       x: 'x',
       y: (point: (typeof points)[number]) => within(point.y),
       stroke,
@@ -220,7 +231,7 @@ function seriesMarks({ role, points, color }: PlotSeries, index: number, within:
     Plot.dot(inside, {
       x: 'x',
       y: 'y',
-      r: ours ? 2.6 : 2.4,
+      r: dotsOnly ? 4 : ours ? 2.6 : 2.4,
       fill: ours ? stroke : 'white',
       stroke,
       strokeWidth: ours ? 0 : 1.2,
@@ -384,10 +395,11 @@ function planeFigure({ title, subtitle, x, y, panels }: PlanePicture): string {
       const visible = points.filter(
         (point) => point.x >= x[0] && point.x <= x[1] && point.y >= y[0] && point.y <= y[1],
       );
-      const end = visible[0]!;
+      const middle = visible[Math.floor(visible.length / 2)]!;
       return (
         tag('path', { d: line(visible), stroke: colors.truth, 'stroke-width': 4, fill: 'none' }) +
-        text(atX(end.x) + 6, atY(end.y) - 8, name, {
+        text(atX(middle.x), atY(middle.y) - 10, name, {
+          'text-anchor': 'middle',
           'font-style': 'italic',
           fill: colors.muted,
           'font-size': 13,

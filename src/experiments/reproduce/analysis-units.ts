@@ -3,10 +3,15 @@
  * and Reptile with the expansion in AvgGrad and AvgGradInner (equations 37, 39, 41); `agreement` follows the inner
  * product of two gradients of one task while training, which AvgGradInner is said to raise.
  */
+import { existsSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { writeAtomically } from '../../data/folders.ts';
 import { miniBatches } from '../../data/mini-batches.ts';
 import { Random } from '../../data/random.ts';
+import { decodeSafetensors, encodeSafetensors } from '../../data/safetensors.ts';
 import type { TaskSource } from '../../data/task.ts';
 import { mul, sigmoid } from '../../graph/elementwise.ts';
+import { mapRecord } from '../../graph/trace.ts';
 import type { TypedArray } from '../../graph/type.ts';
 import { initialState, type TrainingState } from '../../meta/train.ts';
 import * as layers from '../../nn/layers.ts';
@@ -245,19 +250,13 @@ async function measureExpansion(
   const gradients = await runtime.compile(traceGradients(problem, { steps: k, batch }));
   const terms = await runtime.compile(traceTerms(problem, { steps: k, batch }));
   const source = await tasksOf(network.task, context);
-  const random = Random.stream(0, `expansion of ${network.key}`); // the same tasks for every k
   const parameters = floats(dtype, problem.model.init(Random.stream(0, 'initialization')));
-  const size = parameters.length;
-  const blank = () => new Float64Array(size);
   const orders = balancedOrders(k);
-  const groups: Group[] = [];
   const perGroup = tasks / groupCount;
-  for (let g = 0; g < groupCount; g++) {
-    const group: Group = {
-      avgGrad: blank(),
-      avgGradInner: blank(),
-      gradients: { maml: alphas.map(blank), fomaml: alphas.map(blank), reptile: alphas.map(blank) },
-    };
+
+  const measureGroup = async (g: number): Promise<Group> => {
+    const random = Random.stream(0, `expansion of ${network.key}, group ${g}`);
+    const group = emptyGroup(parameters.length, alphas.length);
     for (let t = 0; t < perGroup; t++) {
       signal.throwIfAborted();
       const feed = drawBatches(source, random, { problem, k, batch });
@@ -265,6 +264,7 @@ async function measureExpansion(
       addTo(group.avgGrad, avgGrad, 1 / perGroup);
       addTo(group.avgGradInner, avgGradInner, 1 / perGroup);
       for (const order of orders) {
+        signal.throwIfAborted();
         const batches = feed(order);
         for (const [a, alpha] of alphas.entries()) {
           const found = await gradients.run({ parameters, ...batches, alpha: floats(dtype, [alpha]) });
@@ -275,8 +275,27 @@ async function measureExpansion(
       }
       progress((g * perGroup + t + 1) / tasks);
     }
+    return group;
+  };
+
+  const groups: Group[] = [];
+  const files = Array.from({ length: groupCount }, (_, g) => context.file(`group-${g}.safetensors`));
+  for (const [g, file] of files.entries()) {
+    const known = await readGroup(file, alphas.length);
+    const group = known ?? (await measureGroup(g));
+    if (known === undefined) await writeAtomically(file, encodeGroup(group));
+    progress(((g + 1) * perGroup) / tasks);
     groups.push(group);
   }
+  const result = fitGroups(groups, { k, tasks, alphas });
+  for (const file of files) await rm(file, { force: true });
+  return result;
+}
+
+function fitGroups(
+  groups: readonly Group[],
+  { k, tasks, alphas }: { k: number; tasks: number; alphas: readonly number[] },
+): Expansion {
   const [avgGrad, inner] = [
     meanOf(groups, (group) => group.avgGrad),
     meanOf(groups, (group) => group.avgGradInner),
@@ -310,6 +329,38 @@ async function measureExpansion(
       };
     }),
   };
+}
+
+function emptyGroup(size: number, alphas: number): Group {
+  const blanks = () => Array.from({ length: alphas }, () => new Float64Array(size));
+  return {
+    avgGrad: new Float64Array(size),
+    avgGradInner: new Float64Array(size),
+    gradients: { maml: blanks(), fomaml: blanks(), reptile: blanks() },
+  };
+}
+
+/** A group's vectors by name: a group that is done is kept in a file until all are. */
+function vectorsOf({ avgGrad, avgGradInner, gradients }: Group): Record<string, Vector> {
+  const byAlpha = algorithmNames.flatMap((name) =>
+    gradients[name].map((vector, a) => [`${name}/${a}`, vector] as const),
+  );
+  return { avgGrad, avgGradInner, ...Object.fromEntries(byAlpha) };
+}
+
+function encodeGroup(group: Group): Uint8Array {
+  return encodeSafetensors(
+    mapRecord(vectorsOf(group), (data) => ({ dtype: 'float64' as const, shape: [data.length], data })),
+    {},
+  );
+}
+
+async function readGroup(file: string, alphas: number): Promise<Group | undefined> {
+  if (!existsSync(file)) return undefined;
+  const { tensors } = decodeSafetensors(await readFile(file), file);
+  const group = emptyGroup(tensors.avgGrad!.data.length, alphas);
+  for (const [name, vector] of Object.entries(vectorsOf(group))) vector.set(tensors[name]!.data as Vector);
+  return group;
 }
 
 function meanOf(groups: readonly Group[], vectorOf: (group: Group) => Vector): Vector {

@@ -240,15 +240,17 @@ async function reptilePath(
 const pairOf = ({ x, y }: XY): readonly [number, number] => [x, y];
 const pathOf = (path: readonly XY[]): Path => path.map(pairOf);
 
-/** A path without the points too close to the one before to be seen; the last stays. */
+/** A path as it is drawn: four decimals, and no points too close to the one before to be seen; the last stays. */
 function thinned(path: Path): Path {
   const kept = [path[0]!];
   for (const at of path) {
     const [x, y] = kept.at(-1)!;
-    if (at === path.at(-1) || Math.hypot(at[0] - x, at[1] - y) > 0.01) kept.push(at);
+    if (at === path.at(-1) || Math.hypot(at[0] - x, at[1] - y) > 0.02) kept.push(at);
   }
-  return kept;
+  const short = (value: number) => Number(value.toFixed(4));
+  return kept.map(([x, y]) => [short(x), short(y)] as const);
 }
+
 const placeOf = ([x, y]: readonly [number, number]): XY => ({ x, y });
 
 function groupsOf({ projected, ends, leastDistance, leastLoss }: Result): RowGroup[] {

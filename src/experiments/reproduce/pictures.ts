@@ -14,8 +14,10 @@ export interface PlotSeries {
   readonly role: 'ours' | 'reference';
   /** Sorted by x. */
   readonly points: readonly PlotPoint[];
-  /** Series of one color belong together. @default by order within the panel */
+  /** Series of one color belong together. @default ours the first color, a reference grey */
   readonly color?: number;
+  /** Points alone, where a line of ours would hide the reference below it. @default false */
+  readonly dotsOnly?: boolean;
 }
 
 export interface Axis {

@@ -26,7 +26,7 @@ export interface RunnerOptions {
   readonly startRuntime: (options: { workers: number; apart: boolean }) => Promise<Runtime>;
   readonly images: UnitContext['images'];
   readonly signal: AbortSignal;
-  /** Only units whose id contains one of these. @default all */
+  /** Only units whose id has one of these at the start of one of its parts, such as `5-way/reptile`. @default all */
   readonly only?: readonly string[];
   readonly onProgress?: (progress: UnitProgress) => void;
   /** A unit is done and saved. */
@@ -109,14 +109,15 @@ export class Runner {
     const { only } = this.#options;
     const { units } = this.#plan;
     if (only === undefined) return units;
-    const lacking = only.find((part) => !units.some(({ id }) => id.includes(part)));
+    const matches = (id: string, part: string) => `/${id}`.includes(`/${part}`);
+    const lacking = only.find((part) => !units.some(({ id }) => matches(id, part)));
     if (lacking !== undefined) {
       const some = units.slice(0, 3).map(({ id }) => id);
       throw new OptionError(
         `only: no part of this experiment has "${lacking}" in its name, such as ${some.join(', ')}`,
       );
     }
-    return units.filter(({ id }) => only.some((part) => id.includes(part)));
+    return units.filter(({ id }) => only.some((part) => matches(id, part)));
   }
 
   /** Wall-clock seconds of all the processes that worked on it, this one's so far too. */
@@ -182,6 +183,8 @@ export class Runner {
     };
     const kept = before?.kept;
     let latest = kept;
+    store(kept === undefined ? {} : { kept }); // its files are bound to its settings from here on
+    await this.#save();
     const result = await unit
       .run({
         runtime,

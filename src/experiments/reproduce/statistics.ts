@@ -1,7 +1,7 @@
 /** Means, intervals and least squares, over tasks, seeds and parameter vectors. */
 import type { Measure } from './experiment.ts';
 
-export type Vector = Float64Array;
+export type Vector = Float64Array<ArrayBuffer>;
 
 export function dot(a: Vector, b: Vector): number {
   let total = 0;
