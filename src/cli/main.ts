@@ -9,6 +9,7 @@ import { evalCommand } from './eval.ts';
 import { Interrupted } from './interrupt.ts';
 import { version } from './machine.ts';
 import { inFlags } from './options.ts';
+import { reproduceCommand } from './reproduce.ts';
 import { trainCommand } from './train.ts';
 
 const program = new Command('anole')
@@ -22,9 +23,10 @@ const program = new Command('anole')
       '  anole demo              sine waves and drawn characters, in about a minute, no data needed',
       '  anole train sine        the paper’s Figure 1',
       '  anole train --help      every setting with its default',
+      '  anole reproduce --help  every table and figure of the paper',
     ].join('\n'),
   );
-for (const command of [trainCommand(), evalCommand(), dataCommand(), demoCommand()]) {
+for (const command of [trainCommand(), evalCommand(), reproduceCommand(), dataCommand(), demoCommand()]) {
   program.addCommand(command);
 }
 for (const command of withSubcommands(program)) {
