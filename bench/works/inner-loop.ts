@@ -102,16 +102,19 @@ async function compile(work: InnerLoopWork, runtime: Runtime) {
   const vectors = { initial: parameters, parameters, ...prefixState(state) };
   const shared = Object.entries(vectors).map(([name, vector]) => [name, share(vector, runtime)]);
   const start = { ...Object.fromEntries(shared), lossTotal: new Float32Array(1), inputs, targets };
-  const stages = loop.stages({ start, batches });
+  const task = loop.work({ start, batches });
   const outputNames = ['direction', 'lossTotal', ...Object.keys(prefixState(state))];
   const tasksAtOnce = runtime.parallelism === 1 ? 1 : 2 * runtime.parallelism;
   return {
     tasks: tasksAtOnce,
-    run: () =>
-      runtime.runAll(
-        Array.from({ length: tasksAtOnce }, () => stages),
+    run: async () => {
+      const results = await runtime.runAll(
+        Array.from({ length: tasksAtOnce }, () => task),
         outputNames,
-      ),
+      );
+      for (const result of results) runtime.recycle(result);
+      return results;
+    },
   };
 }
 

@@ -46,7 +46,7 @@ async function peakOf(product: Product, runtime: Runtime, seconds: number): Prom
   const flops = 2 * rows * inner * columns;
   const products = Math.max(1, Math.round(2e9 / flops)); // a stage each: inputs go to a worker once for all
   const stages = [first, ...Array.from({ length: products - 1 }, () => ({ executable, inputs: {} }))];
-  const lists = Array.from({ length: runtime.parallelism }, () => stages);
+  const lists = Array.from({ length: runtime.parallelism }, () => ({ pieces: stages }));
   return async () => {
     const start = performance.now();
     let calls = 0;

@@ -18,7 +18,6 @@ import { Runner } from '../experiments/reproduce/runner.ts';
 import { type Rule, wholeNumber } from '../experiments/settings.ts';
 import type { ImageSplit } from '../experiments/setup.ts';
 import { nodeRuntime } from '../runtime/node.ts';
-import { PoolRuntime } from '../runtime/pool.ts';
 import { clock, count, duration, significant } from './format.ts';
 import { Interrupted, untilInterrupted } from './interrupt.ts';
 import { machine, readImages, version } from './machine.ts';
@@ -141,7 +140,7 @@ async function reproduce(what: string, flags: ReproduceFlags): Promise<void> {
       workers,
       signal,
       ...(flags.only === undefined ? {} : { only: flags.only.split(',').filter(Boolean) }),
-      startRuntime: ({ workers: threads, apart }) => startRuntime(threads, apart),
+      startRuntime: ({ workers: threads, apart }) => nodeRuntime({ workers: threads, apart }),
       images: ({ task, seed }) => {
         const key = `${task} ${seed}`;
         if (!loaded.has(key)) loaded.set(key, readImages({ task, seed }, flags.data));
@@ -179,12 +178,6 @@ async function reproduce(what: string, flags: ReproduceFlags): Promise<void> {
   const record = await writeReport(runner!, { experiment, plan, flags, folder, workers });
   if (flags.json) console.log(JSON.stringify(record));
   else console.log(summary(plan, runner!, folder));
-}
-
-/** A runtime of one worker runs in the main thread, unless several stand side by side. */
-async function startRuntime(workers: number, apart: boolean) {
-  if (workers > 1 || !apart) return nodeRuntime({ workers });
-  return PoolRuntime.start({ provider: 'cpu', executionProvider: 'cpu', threads: 1, workers });
 }
 
 // -------------------------------------------------------------------------------------- progress

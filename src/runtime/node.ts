@@ -13,6 +13,8 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
    * the same bits for any number. @default 1
    */
   workers?: number;
+  /** One worker runs in a thread of its own too, for runtimes that are to run side by side. @default false */
+  apart?: boolean;
 }
 
 /**
@@ -20,20 +22,20 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
  * @throws {OptionError} when the provider is not in this build of ONNX Runtime
  */
 export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
-  const { provider = 'cpu', threads = 1, workers = 1 } = options;
+  const { provider = 'cpu', threads = 1, workers = 1, apart = false } = options;
   requireProvider(provider);
   for (const [name, count] of Object.entries({ workers, threads })) {
     if (!Number.isInteger(count) || count < 1) {
       throw new OptionError(`${name}: expected a whole number from 1 on, got ${count}`);
     }
   }
-  if (workers > 1 && provider !== 'cpu') {
+  if ((workers > 1 || apart) && provider !== 'cpu') {
     throw new OptionError(`workers: the device "${provider}" is one for all, got ${workers} workers: use 1`);
   }
   const block = provider === 'cpu' ? await directBlock() : undefined;
   const load = { provider, block, executionProvider: provider, threads, writesInPlace: true };
   const here = new LocalRuntime(ort, load);
-  return workers === 1 ? here : PoolRuntime.start(here, { ...load, workers });
+  return workers === 1 && !apart ? here : PoolRuntime.start(here, { ...load, workers });
 }
 
 /** Providers of this build that need nothing installed beside it. */
