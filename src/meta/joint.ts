@@ -8,9 +8,9 @@ import type { Algorithm } from './inner-loop.ts';
  */
 export const joint: Algorithm = {
   name: 'joint',
-  chunks: true,
-  direction({ initial, start, batches, step }) {
-    const moved = batches.reduce((point, batch) => step(point, batch, initial), start);
+  ownBatches: 0,
+  advance: ({ initial, start, step }, batch) => step(start, batch, initial),
+  direction({ initial, start: moved }) {
     return { ...moved, direction: difference(moved.parameters, initial) };
   },
 };

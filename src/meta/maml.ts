@@ -11,8 +11,8 @@ import type { Algorithm, Point } from './inner-loop.ts';
  */
 export const maml: Algorithm = {
   name: 'maml',
-  chunks: false,
-  direction({ start, batches, step, loss, learningRate }) {
+  ownBatches: 'all',
+  direction({ start, step, loss, learningRate }, batches) {
     let adapted: Point = start;
     const { value, gradient } = valueAndGrad((initial: Vector) => {
       const beginning: Point = { ...start, parameters: initial };

@@ -1,6 +1,6 @@
 /** The one table from operators to ONNX: every operator says how it is computed there. */
 import { isKind, type Operator, type Tensor } from '../graph/tensor.ts';
-import { type Graph, nodesOf } from '../graph/trace.ts';
+import { type Graph, type Loop, nodesOf } from '../graph/trace.ts';
 import { arrayOf, size, type TensorType } from '../graph/type.ts';
 import {
   type Lowering,
@@ -111,8 +111,8 @@ export interface Binding {
   readonly type: TensorType;
 }
 
-/** A graph as an ONNX model. */
-export interface LoweredGraph {
+/** A program as an ONNX model. */
+export interface LoweredProgram {
   /** Serialized. */
   readonly model: Uint8Array;
   readonly inputs: readonly Binding[];
@@ -120,27 +120,92 @@ export interface LoweredGraph {
 }
 
 /**
- * Lowers a graph. A vector that is only read slice by slice goes in as so many inputs, and one that is
+ * Lowers a program. A vector that is only read slice by slice goes in as so many inputs, and one that is
  * joined at the end comes out part by part: they cut and join in place what would else be copied.
  */
-export function lower(graph: Graph, target: LoweringTarget): LoweredGraph {
+export function lower(program: Graph | Loop, target: LoweringTarget): LoweredProgram {
   const model = new ModelBuilder();
+  const declared = new Map<string, Binding>(); // inputs of the model
+  const declare = ({ part, binding }: InputPart): string => {
+    if (!declared.has(binding.value)) {
+      model.input(binding.value, part);
+      declared.set(binding.value, binding);
+    }
+    return binding.value;
+  };
+  if (!('body' in program)) {
+    const names = new Map(partsOfInputs(program).map((input) => [input.part, declare(input)]));
+    lowerNodes(program, { model, names, target });
+    const outputs = declareOutputs(program, { model, names, target });
+    return { model: model.finish(), inputs: [...declared.values()], outputs };
+  }
+  const { body, end } = program;
+  const count = (name: string) => {
+    const type = { dtype: 'int32', shape: [] } as const;
+    const binding = { value: name, name, offset: 0, type };
+    declared.set(name, binding);
+    return model.input(name, type);
+  };
+  const [firstRound, rounds] = [count('firstRound'), count('rounds')];
+
+  const inner = new ModelBuilder('body ');
   const names = new Map<Tensor, string>();
-  const inputs: Binding[] = [];
-  const nodes = nodesOf(Object.values(graph.outputs));
-  for (const [name, node] of Object.entries(graph.inputs)) {
-    if (!nodes.includes(node)) continue; // nobody reads it
-    const slices = slicesOf(node, nodes, graph);
-    const parts = slices ?? [node];
-    for (const part of parts) {
-      const offset = isKind(part, 'slice') ? part.attributes.starts[0]! : 0;
-      const value = slices === undefined ? name : `${name}[${offset}:${offset + part.size}]`;
-      names.set(part, value);
-      if (inputs.some((known) => known.value === value)) continue;
-      inputs.push({ value: model.input(value, part), name, offset, type: typeOf(part) });
+  const carried = new Map<string, { readonly first: string; readonly formal: string }>();
+  for (const input of partsOfInputs(body)) {
+    const { part, binding } = input;
+    if (binding.name === 'round') {
+      const done = inner.op('Cast', [inner.round], { to: inner.elementType('int32') });
+      names.set(part, inner.op('Add', [done, firstRound]));
+    } else if (Object.hasOwn(body.outputs, binding.name)) {
+      const key = keyOf(binding);
+      const known = carried.get(key);
+      const formal = known?.formal ?? inner.input(`carried ${key}`, part);
+      names.set(part, formal);
+      carried.set(key, { first: declare(input), formal });
+    } else {
+      names.set(part, declare(input)); // seen from inside the loop
     }
   }
-  for (const node of nodes) {
+  lowerNodes(body, { model: inner, names, target });
+  // What is carried leaves a round as it enters the next.
+  const leaving = new Map(partsOfOutputs(body).map((output) => [keyOf(output), output]));
+  for (const key of carried.keys()) {
+    const output = leaving.get(key);
+    if (output === undefined) throw new Error(`internal: ${key} leaves a loop otherwise than it enters it`);
+    inner.output(key, output.part, names.get(output.part)!);
+  }
+  const wide = model.op('Cast', [rounds], { to: 7 }); // int64
+  const last = model.loop(
+    wide,
+    [...carried.values()].map(({ first }) => first),
+    inner,
+  );
+  const lastOf = new Map([...carried.keys()].map((key, i) => [key, last[i]!]));
+
+  const endNames = new Map<Tensor, string>();
+  for (const input of partsOfInputs(end)) {
+    const { name } = input.binding;
+    const key = keyOf(input.binding);
+    if (Object.hasOwn(body.outputs, name) && !lastOf.has(key)) {
+      throw new Error(`internal: ${key} is read after a loop otherwise than in it`);
+    }
+    endNames.set(input.part, lastOf.get(key) ?? declare(input));
+  }
+  lowerNodes(end, { model, names: endNames, target });
+  const outputs = declareOutputs(end, { model, names: endNames, target });
+  return { model: model.finish(), inputs: [...declared.values()], outputs };
+}
+
+interface Scope {
+  readonly model: ModelBuilder;
+  /** The names of values that are known. */
+  readonly names: Map<Tensor, string>;
+  readonly target: LoweringTarget;
+}
+
+/** Emits all nodes of a graph that have no name yet. */
+function lowerNodes(graph: Graph, { model, names, target }: Scope): void {
+  for (const node of nodesOf(Object.values(graph.outputs))) {
     if (names.has(node)) continue;
     if (isKind(node, 'input')) {
       const known = Object.values(graph.inputs).includes(node); // then its slices stand for it
@@ -155,20 +220,27 @@ export function lower(graph: Graph, target: LoweringTarget): LoweredGraph {
       names.set(node, lowering({ model, node: operation, attributes, inputs: sources, target }));
     }
   }
-  const outputs: Binding[] = [];
-  for (const [name, node] of Object.entries(graph.outputs)) {
-    const parts = isKind(node, 'concat') && node.rank === 1 ? node.inputs : [node];
-    let offset = 0;
-    for (const part of parts) {
-      const value = model.output(parts.length === 1 ? name : `${name}[${offset}]`, part, names.get(part)!);
-      outputs.push({ value, name, offset, type: typeOf(part) });
-      offset += part.size;
-    }
-  }
-  return { model: model.finish(), inputs, outputs };
 }
 
-const typeOf = ({ dtype, shape }: TensorType): TensorType => ({ dtype, shape });
+interface InputPart {
+  readonly part: Tensor;
+  readonly binding: Binding;
+}
+
+/** The inputs that are read: whole, or their slices where nothing else is made of them. */
+function partsOfInputs(graph: Graph): InputPart[] {
+  const nodes = nodesOf(Object.values(graph.outputs));
+  return Object.entries(graph.inputs).flatMap(([name, node]) => {
+    if (!nodes.includes(node)) return [];
+    const slices = slicesOf(node, nodes, graph);
+    return (slices ?? [node]).map((part): InputPart => {
+      const offset = isKind(part, 'slice') ? part.attributes.starts[0]! : 0;
+      const { dtype, shape } = part;
+      const value = slices === undefined ? name : `${name}[${offset}:${offset + part.size}]`;
+      return { part, binding: { value, name, offset, type: { dtype, shape } } };
+    });
+  });
+}
 
 /** The slices of a vector, if nothing else is made of it. */
 function slicesOf(node: Tensor, nodes: readonly Tensor[], graph: Graph): Tensor<'slice'>[] | undefined {
@@ -177,6 +249,40 @@ function slicesOf(node: Tensor, nodes: readonly Tensor[], graph: Graph): Tensor<
   const isPart = (user: Tensor): user is Tensor<'slice'> =>
     isKind(user, 'slice') && user.attributes.steps[0] === 1 && user.size > 0;
   return users.length > 0 && users.every(isPart) ? users : undefined;
+}
+
+interface OutputPart {
+  readonly part: Tensor;
+  readonly name: string;
+  readonly offset: number;
+  readonly type: TensorType;
+}
+
+/** The outputs, joined ones as the parts they are joined from. */
+function partsOfOutputs(graph: Graph): OutputPart[] {
+  return Object.entries(graph.outputs).flatMap(([name, node]) => {
+    let offset = 0;
+    return (isKind(node, 'concat') && node.rank === 1 ? node.inputs : [node]).map((part): OutputPart => {
+      const { dtype, shape } = part;
+      const output = { part, name, offset, type: { dtype, shape } };
+      offset += part.size;
+      return output;
+    });
+  });
+}
+
+function declareOutputs(graph: Graph, { model, names }: Scope): Binding[] {
+  return partsOfOutputs(graph).map(({ part, name, offset, type }) => {
+    const value = model.output(keyOf({ name, offset, type }), part, names.get(part)!);
+    return { value, name, offset, type };
+  });
+}
+
+/** Tells a part of an array from others. */
+function keyOf({ name, offset, type }: Pick<Binding, 'name' | 'offset' | 'type'>): string {
+  return type.shape.length === 1 && offset + size(type.shape) > 0
+    ? `${name}[${offset}:${offset + size(type.shape)}]`
+    : name;
 }
 
 /**

@@ -1,10 +1,10 @@
 /** A runtime in the current thread. `node.ts` and `web.ts` give it their ONNX Runtime. */
-import type { Graph } from '../graph/trace.ts';
+import type { Graph, Loop } from '../graph/trace.ts';
 import {
   ArrayStore,
   LoadedProgram,
   type LoadOptions,
-  lowerGraph,
+  lowerProgram,
   type OnnxRuntime,
   ProgramCache,
   runStages,
@@ -30,8 +30,10 @@ export class LocalRuntime implements Runtime {
     return this.#cache.size;
   }
 
-  async compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>> {
-    const program = lowerGraph(graph, this.#options);
+  async compile<In extends string, Out extends string>(
+    source: Graph<In, Out> | Loop<In, Out>,
+  ): Promise<Executable<In, Out>> {
+    const program = lowerProgram(source, this.#options);
     return this.#cache.find(program, async () => {
       const loaded = await LoadedProgram.load(this.#ort, program, this.#options);
       const executable: Executable = {

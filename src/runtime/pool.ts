@@ -4,9 +4,9 @@
  */
 import { Worker } from 'node:worker_threads';
 import { DataError } from '../errors.ts';
-import type { Graph } from '../graph/trace.ts';
+import type { Graph, Loop } from '../graph/trace.ts';
 import type { TypedArray } from '../graph/type.ts';
-import { disposedError, type LoadOptions, lowerGraph, type Program, ProgramCache } from './program.ts';
+import { disposedError, type LoadOptions, lowerProgram, type Program, ProgramCache } from './program.ts';
 import type { Arrays, Executable, Provider, Runtime, Stage, Work } from './runtime.ts';
 import { type Segment, schedule } from './schedule.ts';
 
@@ -137,8 +137,10 @@ export class PoolRuntime implements Runtime {
     return this.#cache.size + this.here.compilations;
   }
 
-  async compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>> {
-    const load = lowerGraph(graph, this.#target);
+  async compile<In extends string, Out extends string>(
+    source: Graph<In, Out> | Loop<In, Out>,
+  ): Promise<Executable<In, Out>> {
+    const load = lowerProgram(source, this.#target);
     return this.#cache.find(load, async () => {
       const program = this.#programs++;
       const [inputs, outputs] = [Object.keys(load.inputs), Object.keys(load.outputs)];

@@ -5,8 +5,8 @@
 import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'onnxruntime-common';
 import { DataError, OptionError } from '../errors.ts';
 import { simplify } from '../graph/simplify.ts';
-import { type Graph, mapRecord } from '../graph/trace.ts';
-import { arrayOf, formatType, size, type TensorType, type TypedArray } from '../graph/type.ts';
+import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
+import { arrayOf, formatType, int32, size, type TensorType, type TypedArray } from '../graph/type.ts';
 import type { LoweringTarget } from '../onnx/context.ts';
 import { type Binding, lower } from '../onnx/lower.ts';
 import type { Arrays, Executable } from './runtime.ts';
@@ -30,17 +30,27 @@ export interface Program {
   readonly fetches: readonly Binding[];
 }
 
-export function lowerGraph(graph: Graph, target: LoweringTarget): Program {
-  const typesOf = (nodes: Readonly<Record<string, TensorType>>) =>
-    mapRecord(nodes, ({ dtype, shape }) => ({ dtype, shape }));
-  const { model, inputs, outputs } = lower(simplify(graph), target);
+export function lowerProgram(program: Graph | Loop, target: LoweringTarget): Program {
+  const simple = 'body' in program ? mapRecord(program, (graph) => simplify(graph)) : simplify(program);
+  const { model, inputs, outputs } = lower(simple, target);
   return {
     model,
-    inputs: typesOf(graph.inputs),
-    outputs: typesOf(graph.outputs),
+    inputs: typesOf(inputsOf(program)),
+    outputs: typesOf('body' in program ? program.end.outputs : program.outputs),
     feeds: inputs,
     fetches: outputs,
   };
+}
+
+/** What a program is given: of a loop what its body and its end take, and which rounds it goes. */
+function inputsOf(program: Graph | Loop): Readonly<Record<string, TensorType>> {
+  if (!('body' in program)) return program.inputs;
+  const { round: _, ...once } = program.body.inputs;
+  return { ...once, ...program.end.inputs, firstRound: int32(), rounds: int32() };
+}
+
+function typesOf(values: Readonly<Record<string, TensorType>>): Record<string, TensorType> {
+  return mapRecord(values, ({ dtype, shape }) => ({ dtype, shape }));
 }
 
 /** How ONNX Runtime loads a program. */

@@ -1,5 +1,5 @@
 /** What runs compiled programs: the interface every runtime (one thread, many workers, browser) offers. */
-import type { Graph } from '../graph/trace.ts';
+import type { Graph, Loop } from '../graph/trace.ts';
 import type { TypedArray } from '../graph/type.ts';
 
 /** Where programs run. */
@@ -39,8 +39,10 @@ export interface Runtime {
   readonly here: Runtime;
   /** How many programs were compiled so far: constant in a steady loop. */
   readonly compilations: number;
-  /** Simplifies, lowers and loads a graph. Equal programs are compiled once. */
-  compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>>;
+  /** Simplifies, lowers and loads a program. Equal programs are compiled once. */
+  compile<In extends string, Out extends string>(
+    program: Graph<In, Out> | Loop<In, Out>,
+  ): Promise<Executable<In, Out>>;
   /** Runs stages one after another in one place and returns the outputs named by `fetch`. */
   run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>>;
   /** Runs all `work`, spread evenly over what the runtime has; for each of it the outputs named by `fetch`. */

@@ -24,7 +24,7 @@ import {
   squaredError,
 } from '../../src/nn/index.ts';
 import { adam } from '../../src/optim/index.ts';
-import { ArrayStore, LoadedProgram, lowerGraph } from '../../src/runtime/program.ts';
+import { ArrayStore, LoadedProgram, lowerProgram } from '../../src/runtime/program.ts';
 import { webRuntime } from '../../src/runtime/web.ts';
 import { cases } from '../graph/cases.ts';
 import { assertClose, caseGraph, caseInputs, floatsOf } from '../graph/contract.ts';
@@ -80,8 +80,8 @@ const networks: Readonly<Record<string, [Model, Loss, TensorType]>> = {
 for (const [name, [model, loss, target]] of Object.entries(networks)) {
   test(`${name}: one file, forward, gradient and a step of Adam agree`, async () => {
     const graph = stepGraph(model, loss, target);
-    const program = lowerGraph(graph, { provider: 'cpu' });
-    const again = lowerGraph(stepGraph(model, loss, target), { provider: 'cpu' });
+    const program = lowerProgram(graph, { provider: 'cpu' });
+    const again = lowerProgram(stepGraph(model, loss, target), { provider: 'cpu' });
     assert.deepEqual(again.model, program.model); // lowering is a function of the program
     const inputs = stepInputs(model, program.inputs);
     const threads = { provider: 'cpu', threads: 1 } as const;
