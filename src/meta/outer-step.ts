@@ -68,7 +68,7 @@ export async function compileOuterStep(options: OuterStepOptions): Promise<Outer
     types[`direction${task}`] = vector;
     Object.assign(types, prefixed(`inner${task}.`, inner));
   }
-  const factor = name === 'adam' ? -optimizer.gradientFactor / innerOptimizer.learningRate : -1;
+  const factor = name === 'adam' ? -optimizer.gradientFactor / innerOptimizer.learningRate : -1; // sgd's is 1
   const step = await runtime.compile(
     trace(types, (values) => {
       const total = tasks.map((task) => values[`direction${task}`]!).reduce((a, b) => add(a, b));

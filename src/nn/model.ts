@@ -51,8 +51,10 @@ export function defineModel<K extends string>(definition: ModelDefinition<K>): M
     layout,
     init(source) {
       const flat = new Float32Array(layout.size);
-      for (const { name, shape, offset } of layout.leaves) {
-        parameters[name as K].init(shape, flat.subarray(offset, offset + size(shape)), source);
+      const declared = Object.entries<Parameter>(parameters); // whose order the layout may have changed
+      for (const [name, { shape, init }] of declared) {
+        const { offset } = layout.leaves.find((leaf) => leaf.name === name)!;
+        init(shape, flat.subarray(offset, offset + size(shape)), source);
       }
       return flat;
     },

@@ -31,13 +31,17 @@ export interface Optimizer {
 
 /** θ ← θ − α·g */
 export function sgd(options: { learningRate: number }): Optimizer {
+  const gradientFactor = options.learningRate;
   return {
     learningRate: options.learningRate,
-    gradientFactor: 1,
+    gradientFactor,
     decay: {},
     state: () => ({}),
-    update: ({ parameters, gradient, state, learningRate = options.learningRate }) => ({
-      parameters: sub(parameters, mul(gradient, learningRate)),
+    update: ({ parameters, gradient, state, learningRate }) => ({
+      parameters: sub(
+        parameters,
+        learningRate === undefined ? gradient : mul(gradient, mul(learningRate, 1 / gradientFactor)),
+      ),
       state,
     }),
   };
