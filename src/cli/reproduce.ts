@@ -276,6 +276,7 @@ async function writeReport(
       ...(flags.only === undefined ? {} : { only: flags.only }),
     },
     seconds: rounded(runner.seconds),
+    cpuSeconds: rounded(runner.cpuSeconds),
     complete: units.every(({ outcome }) => outcome !== undefined),
     rows: report.groups.map(({ title, rows, unit, reference = 'paper' }) => ({
       title,
@@ -320,7 +321,7 @@ function summary(plan: Plan, runner: Runner, folder: string): string {
     '',
     ...report.remarks.map((remark) => `* ${remark}`),
     '',
-    `${state}, ${duration(runner.seconds)} in all; record and pictures in ${folder}/`,
+    `${state}, ${duration(runner.seconds)} in all, ${duration(runner.cpuSeconds)} on processors; record and pictures in ${folder}/`,
   ].join('\n');
 }
 
