@@ -331,14 +331,14 @@ export function comparison(groups: Report['groups']): string {
     const { title, reference = 'paper', rows } = group;
     const spread = rows.some(({ ours }) => ours?.deviation !== undefined);
     const interval = rows.some(({ ours }) => ours?.ci95 !== undefined);
+    const compared = rows.some(({ paper }) => paper !== undefined);
     return [
       [
         title,
         'ours',
         ...(spread ? ['± seeds'] : []),
         ...(interval ? ['± 95%'] : []),
-        reference,
-        'difference',
+        ...(compared ? [reference, 'difference'] : []),
       ],
       ...rows.map((row) => {
         const { label, ours, remark, paper } = row;
@@ -347,8 +347,9 @@ export function comparison(groups: Report['groups']): string {
           ours === undefined ? (remark ?? '–') : shown(ours.value, group),
           ...(spread ? [ours?.deviation === undefined ? '' : shown(ours.deviation, group)] : []),
           ...(interval ? [ours?.ci95 === undefined ? '' : shown(ours.ci95, group)] : []),
-          paper === undefined ? '' : withSpread(paper, group),
-          shownDifference(row, group),
+          ...(compared
+            ? [paper === undefined ? '' : withSpread(paper, group), shownDifference(row, group)]
+            : []),
         ];
       }),
       [],
