@@ -301,7 +301,7 @@ function rangesFigure({ title, subtitle, x, groups, key }: RangesPicture): strin
       parts.push(tag('path', { d: `M${left},${round(middle)}H${right}`, stroke: colors.grid, fill: 'none' }));
       parts.push(text(left - 12, middle + 4, label, { 'text-anchor': 'end' }));
       if (reference) parts.push(range(reference, middle + 6, at, 'reference'));
-      if (ours) parts.push(range(ours, middle - 5, at, 'ours'));
+      if (ours) parts.push(range(ours, reference ? middle - 5 : middle, at, 'ours'));
       const numbers = [
         ours ? tag('tspan', { fill: seriesColor(0), 'font-weight': 600 }, shown(ours.value)) : '',
         reference

@@ -269,6 +269,7 @@ async function writeReport(
       ...(flags.only === undefined ? {} : { only: flags.only }),
     },
     seconds: rounded(runner.seconds),
+    cpuSeconds: rounded(runner.cpuSeconds),
     complete: units.every(({ outcome }) => outcome !== undefined),
     rows: report.groups.map(({ title, rows, unit, reference = 'paper' }) => ({
       title,
@@ -313,7 +314,7 @@ function summary(plan: Plan, runner: Runner, folder: string): string {
     '',
     ...report.remarks.map((remark) => `* ${remark}`),
     '',
-    `${state}, ${duration(runner.seconds)} in all; record and pictures in ${folder}/`,
+    `${state}, ${duration(runner.seconds)} in all, ${duration(runner.cpuSeconds)} on processors; record and pictures in ${folder}/`,
   ].join('\n');
 }
 
@@ -323,14 +324,14 @@ export function comparison(groups: Report['groups']): string {
     const { title, reference = 'paper', rows } = group;
     const spread = rows.some(({ ours }) => ours?.deviation !== undefined);
     const interval = rows.some(({ ours }) => ours?.ci95 !== undefined);
+    const compared = rows.some(({ paper }) => paper !== undefined);
     return [
       [
         title,
         'ours',
         ...(spread ? ['± seeds'] : []),
         ...(interval ? ['± 95%'] : []),
-        reference,
-        'difference',
+        ...(compared ? [reference, 'difference'] : []),
       ],
       ...rows.map((row) => {
         const { label, ours, remark, paper } = row;
@@ -339,8 +340,9 @@ export function comparison(groups: Report['groups']): string {
           ours === undefined ? (remark ?? '–') : shown(ours.value, group),
           ...(spread ? [ours?.deviation === undefined ? '' : shown(ours.deviation, group)] : []),
           ...(interval ? [ours?.ci95 === undefined ? '' : shown(ours.ci95, group)] : []),
-          paper === undefined ? '' : withSpread(paper, group),
-          shownDifference(row, group),
+          ...(compared
+            ? [paper === undefined ? '' : withSpread(paper, group), shownDifference(row, group)]
+            : []),
         ];
       }),
       [],

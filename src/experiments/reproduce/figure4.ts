@@ -182,7 +182,7 @@ function pictureOf(panel: PanelName, points: readonly (Trials & { readonly row: 
     subtitle: '5-shot 5-way Omniglot, SGD inside and outside. Accuracy on unseen classes after training.',
     columns: names.length,
     x: { label: xLabel },
-    y: { label: 'accuracy', format: 'percent', domain: [0.2, 1] },
+    y: { label: 'accuracy', format: 'percent', domain: [0.1, 1] },
     key: { ours: 'Anole (shaded: 95% interval over tasks)', reference: 'paper' },
     panels: names.map((method) => ({
       title: methods[method].name,

@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
 import { writeAtomically } from '../../data/folders.ts';
 import { DataError, OptionError } from '../../errors.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
@@ -57,8 +58,9 @@ interface StoredUnit {
 interface Stored {
   readonly format: string;
   readonly experiment: string;
-  /** Wall-clock time of all the processes together. */
+  /** Wall-clock time of all the processes together, and their time on processors. */
   readonly seconds: number;
+  readonly cpuSeconds: number;
   readonly units: Readonly<Record<string, StoredUnit>>;
 }
 
@@ -68,7 +70,9 @@ export class Runner {
   readonly #options: RunnerOptions;
   readonly #units: Map<string, StoredUnit>;
   readonly #secondsBefore: number;
+  readonly #cpuSecondsBefore: number;
   readonly #began = performance.now();
+  readonly #cpuBefore = process.cpuUsage();
   #writing: Promise<void> = Promise.resolve();
 
   private constructor(plan: Plan, options: RunnerOptions, stored: Stored | undefined) {
@@ -76,6 +80,7 @@ export class Runner {
     this.#options = options;
     this.#units = new Map(Object.entries(stored?.units ?? {}));
     this.#secondsBefore = stored?.seconds ?? 0;
+    this.#cpuSecondsBefore = stored?.cpuSeconds ?? 0;
   }
 
   /**
@@ -123,6 +128,12 @@ export class Runner {
   /** Wall-clock seconds of all the processes that worked on it, this one's so far too. */
   get seconds(): number {
     return this.#secondsBefore + (performance.now() - this.#began) / 1000;
+  }
+
+  /** Their time on processors, all threads together: what is left of the seconds on a machine that others use too. */
+  get cpuSeconds(): number {
+    const { user, system } = process.cpuUsage(this.#cpuBefore);
+    return this.#cpuSecondsBefore + (user + system) / 1e6;
   }
 
   outcome({ id }: Unit): Outcome | undefined {
@@ -214,6 +225,7 @@ export class Runner {
       format,
       experiment: this.#options.name,
       seconds: this.seconds,
+      cpuSeconds: this.cpuSeconds,
       units: Object.fromEntries(this.#units),
     };
     const bytes = new TextEncoder().encode(`${JSON.stringify(state, undefined, 1)}\n`);

@@ -238,8 +238,8 @@ describe('experiments', () => {
       agreements: { algorithm: string; points?: { product: { sum: number } }[] }[];
     };
     const [reptile, joint] = agreements.map(({ points = [] }) => points.map(({ product }) => product.sum));
-    assert.ok(reptile!.at(-1)! > 3 * joint!.at(-1)!);
-    assert.ok(reptile!.at(-1)! > 3 * reptile![0]!);
+    assert.equal(reptile![0], joint![0]);
+    assert.ok(reptile!.at(-1)! > 2 * joint!.at(-1)!, `${reptile!.at(-1)} and ${joint!.at(-1)}`);
   });
 
   it('table2 trains a network once for its four cells', async () => {
