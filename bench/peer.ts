@@ -4,6 +4,9 @@ import { once } from 'node:events';
 import { env } from 'node:process';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { size } from '../src/graph/type.ts';
+import type { Model } from '../src/nn/model.ts';
+import type { Leaf } from '../src/nn/parameters.ts';
 import type { Variant } from './harness.ts';
 import { cpuHas, root } from './machine.ts';
 
@@ -29,6 +32,24 @@ export interface PeerDescription {
   readonly python: string;
   readonly blas: readonly string[];
   readonly oneDnn: boolean;
+}
+
+/** A vector of a model's parameters with its leaves as the peer's networks have them: layer by layer. */
+export function inPeersOrder({ layout }: Model, vector: Float32Array): Float32Array {
+  const order = ['filter', 'scale', 'shift', 'weights', 'bias'];
+  const keyOf = ({ name }: Leaf) => {
+    const [layer, kind] = name.split('/') as [string, string];
+    return `${layer} ${order.indexOf(kind)}`;
+  };
+  const leaves = layout.leaves.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  const result = new Float32Array(layout.size);
+  let offset = 0;
+  for (const leaf of leaves) {
+    const values = vector.subarray(leaf.offset, leaf.offset + size(leaf.shape));
+    result.set(values, offset);
+    offset += values.length;
+  }
+  return result;
 }
 
 /** Numbers as text that Python reads as the same bytes. */

@@ -15,7 +15,7 @@ import {
   type TaskSource,
 } from '../../src/node.ts';
 import { type Context, type PeerComparison, timed, type Variant } from '../harness.ts';
-import { encode, type PeerWork } from '../peer.ts';
+import { encode, inPeersOrder, type PeerWork } from '../peer.ts';
 
 export type NetworkName = 'sine' | 'omniglot' | 'mini-imagenet';
 
@@ -161,7 +161,7 @@ export function peerOf(work: InnerLoopWork) {
       optimizer: optimizerName,
       learningRate: optimizer.learningRate,
       ...warm,
-      parameters: encode(parameters),
+      parameters: encode(inPeersOrder(model, parameters)),
       inputs: encode(picked),
       targets: encode(gather(targets, batches)),
     };

@@ -16,7 +16,7 @@ import {
 } from '../../src/node.ts';
 import { flopsPerImage, omniglotShape } from '../flops.ts';
 import { timed, type Variant, type Work } from '../harness.ts';
-import { encode } from '../peer.ts';
+import { encode, inPeersOrder } from '../peer.ts';
 import { warm, warmState } from './inner-loop.ts';
 import { omniglotMissing } from './omniglot-data.ts';
 
@@ -103,7 +103,7 @@ const metaIteration: Work = {
         kind: 'meta-iteration',
         ...network,
         ...(await imagesForPeer('train', train, upright, scratch)),
-        parameters: encode(start().parameters),
+        parameters: encode(inPeersOrder(model, start().parameters)),
         trainShots: training.trainShots,
         steps: training.innerSteps,
         batch: training.innerBatch,
@@ -158,7 +158,7 @@ function evaluationWork(shots: number, transductive: boolean): Work {
           kind: 'evaluation',
           ...network,
           ...(await imagesForPeer('test', test, all, context.scratch)),
-          parameters: encode(start().parameters),
+          parameters: encode(inPeersOrder(model, start().parameters)),
           shots,
           steps: evaluation.innerSteps,
           batch: evaluation.innerBatch,

@@ -271,6 +271,12 @@ export function disposedError(): Error {
   return new Error('this runtime was disposed and runs nothing more: start another');
 }
 
+/** Also of inputs and outputs of the same types: what a model does not read is not in its bytes. */
 function samePrograms(a: Program, b: Program): boolean {
-  return a.model.length === b.model.length && a.model.every((byte, i) => byte === b.model[i]);
+  const border = ({ inputs, outputs }: Program) => JSON.stringify([inputs, outputs]);
+  return (
+    a.model.length === b.model.length &&
+    border(a) === border(b) &&
+    a.model.every((byte, i) => byte === b.model[i])
+  );
 }
