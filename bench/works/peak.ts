@@ -44,7 +44,7 @@ async function peakOf(product: Product, runtime: Runtime, seconds: number): Prom
   const executable = await runtime.compile(program);
   const first = { executable, inputs: constantRight ? { a: left } : { a: left, b: right } };
   const flops = 2 * rows * inner * columns;
-  const products = Math.max(1, Math.round(2e9 / flops)); // a stage each: inputs go to a worker once for all
+  const products = Math.max(1, Math.round(2e10 / flops)); // a stage each: inputs go to a worker once for all
   const stages = [first, ...Array.from({ length: products - 1 }, () => ({ executable, inputs: {} }))];
   const lists = Array.from({ length: runtime.parallelism }, () => ({ pieces: stages }));
   return async () => {

@@ -6,6 +6,7 @@ import {
   type LoadOptions,
   lowerProgram,
   type OnnxRuntime,
+  type Program,
   ProgramCache,
   runStages,
 } from './program.ts';
@@ -19,6 +20,7 @@ export class LocalRuntime implements Runtime {
   readonly #options: LoadOptions;
   readonly #cache = new ProgramCache<LoadedProgram>();
   readonly #store = new ArrayStore();
+  readonly #running = new Set<Promise<unknown>>();
 
   constructor(ort: OnnxRuntime, options: LoadOptions) {
     this.#ort = ort;
@@ -33,14 +35,18 @@ export class LocalRuntime implements Runtime {
   async compile<In extends string, Out extends string>(
     source: Graph<In, Out> | Loop<In, Out>,
   ): Promise<Executable<In, Out>> {
-    const program = lowerProgram(source, this.#options);
+    return this.load(lowerProgram(source, this.#options)) as Promise<Executable<In, Out>>;
+  }
+
+  /** Loads what was lowered already. */
+  load(program: Program): Promise<Executable> {
     return this.#cache.find(program, async () => {
       const loaded = await LoadedProgram.load(this.#ort, program, this.#options);
       const executable: Executable = {
         run: (inputs) => this.run([{ executable, inputs }], Object.keys(program.outputs)),
       };
       return [executable, loaded];
-    }) as Promise<Executable<In, Out>>;
+    });
   }
 
   async run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
@@ -48,7 +54,13 @@ export class LocalRuntime implements Runtime {
       program: this.#cache.loaded(executable),
       inputs,
     }));
-    return runStages(loaded, fetch, this.#store);
+    const run = runStages(loaded, fetch, this.#store);
+    this.#running.add(run);
+    try {
+      return await run;
+    } finally {
+      this.#running.delete(run);
+    }
   }
 
   async runAll<K extends string>(work: readonly Work[], fetch: readonly K[]): Promise<Arrays<K>[]> {
@@ -63,6 +75,7 @@ export class LocalRuntime implements Runtime {
 
   async dispose(): Promise<void> {
     const programs = await this.#cache.dispose();
+    await Promise.allSettled(this.#running); // a program that is released in the middle of a run fails it
     await Promise.all(programs.map((program) => program.release()));
   }
 }

@@ -9,11 +9,11 @@ import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
 
 export interface NodeRuntimeOptions extends RuntimeOptions {
   /**
-   * Worker threads, each running whole tasks on its own; 1 runs in the calling thread. The results are
-   * the same bits for any number. @default 1
+   * Threads that run tasks side by side, the calling one among them. The results are the same bits for any
+   * number. @default 1
    */
   workers?: number;
-  /** One worker runs in a thread of its own too, for runtimes that are to run side by side. @default false */
+  /** The calling thread runs no tasks, so that several runtimes can run side by side. @default false */
   apart?: boolean;
 }
 
@@ -35,7 +35,7 @@ export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Run
   const block = provider === 'cpu' ? await directBlock() : undefined;
   const load = { provider, block, executionProvider: provider, threads, writesInPlace: true };
   const here = new LocalRuntime(ort, load);
-  return workers === 1 && !apart ? here : PoolRuntime.start(here, { ...load, workers });
+  return workers === 1 && !apart ? here : PoolRuntime.start(here, { ...load, workers, apart });
 }
 
 /** Providers of this build that need nothing installed beside it. */

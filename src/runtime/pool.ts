@@ -1,11 +1,13 @@
 /**
- * A runtime over worker threads: each holds every program in a session of its own and runs one list of
- * stages at a time. Arrays backed by a SharedArrayBuffer reach the workers without a copy.
+ * A runtime over several threads: each holds every program in a session of its own and runs one list of stages
+ * at a time. The calling thread is one of them. Arrays backed by a SharedArrayBuffer reach the others without
+ * a copy.
  */
 import { Worker } from 'node:worker_threads';
 import { DataError } from '../errors.ts';
 import type { Graph, Loop } from '../graph/trace.ts';
 import type { TypedArray } from '../graph/type.ts';
+import type { LocalRuntime } from './local.ts';
 import { disposedError, type LoadOptions, lowerProgram, type Program, ProgramCache } from './program.ts';
 import type { Arrays, Executable, Provider, Runtime, Stage, Work } from './runtime.ts';
 import { type Segment, schedule } from './schedule.ts';
@@ -35,11 +37,59 @@ interface Pending {
   reject(error: Error): void;
 }
 
+/** A thread that runs stages, one list after another. */
+interface Place {
+  /** How many lists it has not finished yet. */
+  readonly load: number;
+  /** `moved` are inputs that may be taken instead of being copied: the caller does not use them any more. */
+  run(
+    stages: readonly { readonly program: PooledProgram; readonly inputs: Arrays }[],
+    fetch: readonly string[],
+    moved: readonly TypedArray[],
+  ): Promise<Arrays>;
+  /** Takes back a result of its own. */
+  recycle(array: TypedArray): void;
+}
+
+/** A program as the threads know it. */
+interface PooledProgram {
+  /** In the workers. */
+  readonly number: number;
+  /** In the calling thread. */
+  readonly executable: Executable;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+}
+
+/** The calling thread. */
+class Here implements Place {
+  readonly #runtime: LocalRuntime;
+  #last: Promise<unknown> = Promise.resolve();
+  load = 0;
+
+  constructor(runtime: LocalRuntime) {
+    this.#runtime = runtime;
+  }
+
+  run: Place['run'] = (stages, fetch) => {
+    const list = stages.map(({ program, inputs }) => ({ executable: program.executable, inputs }));
+    this.load++;
+    const result = this.#last.then(() => this.#runtime.run(list, fetch)).finally(() => this.load--);
+    this.#last = result.catch(() => undefined);
+    return result;
+  };
+
+  recycle(array: TypedArray): void {
+    this.#runtime.recycle({ array });
+  }
+}
+
 /** One worker thread and the answers it owes. */
-class Channel {
+class Channel implements Place {
   readonly #worker: Worker;
   readonly #ended: Promise<void>;
   readonly #pending = new Map<number, Pending>();
+  #recycled: TypedArray[] = [];
   #jobs = 0;
   #failure: Error | undefined;
 
@@ -65,9 +115,20 @@ class Channel {
     });
   }
 
-  /** How many requests it has not answered yet; it takes them one after another. */
   get load(): number {
     return this.#pending.size;
+  }
+
+  run: Place['run'] = (stages, fetch, moved) => {
+    const numbered = stages.map(({ program, inputs }) => ({ program: program.number, inputs }));
+    const recycled = this.#recycled;
+    this.#recycled = [];
+    return this.ask({ stages: numbered, fetch, recycled }, [...recycled, ...moved]);
+  };
+
+  /** It goes back with the next request. */
+  recycle(array: TypedArray): void {
+    this.#recycled.push(array);
   }
 
   ask(request: RequestBody, moved: readonly TypedArray[] = []): Promise<Arrays> {
@@ -97,44 +158,39 @@ class Channel {
   }
 }
 
-/** A program as the workers know it. */
-interface PooledProgram {
-  readonly program: number;
-  readonly inputs: readonly string[];
-  readonly outputs: readonly string[];
-}
-
 export class PoolRuntime implements Runtime {
   readonly provider: Provider;
   readonly parallelism: number;
-  readonly here: Runtime;
+  readonly here: LocalRuntime;
   readonly #target: LoadOptions;
   readonly #channels: readonly Channel[];
-  /** Whose results came in which memory, and what of it goes back there with the next request. */
-  readonly #makers = new WeakMap<ArrayBufferLike, Channel>();
-  readonly #recycled = new Map<Channel, TypedArray[]>();
-  /** By the numbers the workers know them by. */
+  /** All threads, the calling one first. */
+  readonly #places: readonly Place[];
+  /** Which thread a result came from, by its memory. */
+  readonly #makers = new WeakMap<ArrayBufferLike, Place>();
   readonly #cache = new ProgramCache<PooledProgram>();
   #programs = 0;
 
-  private constructor(channels: readonly Channel[], here: Runtime, target: LoadOptions) {
+  private constructor(here: LocalRuntime, channels: readonly Channel[], target: LoadOptions, apart: boolean) {
     this.here = here;
-    this.#target = target;
     this.#channels = channels;
-    this.parallelism = channels.length;
+    this.#places = apart ? channels : [new Here(here), ...channels];
+    this.parallelism = this.#places.length;
     this.provider = here.provider;
+    this.#target = target;
   }
 
-  static start(here: Runtime, { workers, ...options }: LoadOptions & { workers: number }): PoolRuntime {
-    return new PoolRuntime(
-      Array.from({ length: workers }, () => new Channel(options)),
-      here,
-      options,
-    );
+  /** With `apart`, the calling thread is not one of the `workers`. */
+  static start(
+    here: LocalRuntime,
+    { workers, apart, ...options }: LoadOptions & { workers: number; apart: boolean },
+  ): PoolRuntime {
+    const channels = Array.from({ length: apart ? workers : workers - 1 }, () => new Channel(options));
+    return new PoolRuntime(here, channels, options, apart);
   }
 
   get compilations(): number {
-    return this.#cache.size + this.here.compilations;
+    return Math.max(this.#cache.size, this.here.compilations);
   }
 
   async compile<In extends string, Out extends string>(
@@ -142,36 +198,34 @@ export class PoolRuntime implements Runtime {
   ): Promise<Executable<In, Out>> {
     const load = lowerProgram(source, this.#target);
     return this.#cache.find(load, async () => {
-      const program = this.#programs++;
+      const number = this.#programs++;
+      const loads = this.#channels.map((channel) => channel.ask({ load, program: number }));
+      const [local] = await Promise.all([this.here.load(load), ...loads]);
       const [inputs, outputs] = [Object.keys(load.inputs), Object.keys(load.outputs)];
-      await Promise.all(this.#channels.map((channel) => channel.ask({ load, program })));
       const executable: Executable = {
         run: (given) => this.run([{ executable, inputs: given }], outputs),
       };
-      return [executable, { program, inputs, outputs }];
+      return [executable, { number, executable: local, inputs, outputs }];
     }) as Promise<Executable<In, Out>>;
   }
 
   run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
-    const leastLoaded = this.#channels.reduce((a, b) => (b.load < a.load ? b : a));
-    return this.#run(leastLoaded, stages, fetch, []);
+    const leastLoaded = this.#places.reduce((a, b) => (b.load < a.load ? b : a));
+    return this.#run(leastLoaded, stages, fetch);
   }
 
-  /** `moved` are inputs that go over to the worker instead of being copied: they can not be used here any more. */
   async #run<K extends string>(
-    channel: Channel,
+    place: Place,
     stages: readonly Stage[],
     fetch: readonly K[],
-    moved: readonly TypedArray[],
+    moved: readonly TypedArray[] = [],
   ): Promise<Arrays<K>> {
-    const numbered = stages.map(({ executable, inputs }) => ({
-      program: this.#cache.loaded(executable).program,
+    const list = stages.map(({ executable, inputs }) => ({
+      program: this.#cache.loaded(executable),
       inputs,
     }));
-    const recycled = this.#recycled.get(channel) ?? [];
-    this.#recycled.delete(channel);
-    const results = await channel.ask({ stages: numbered, fetch, recycled }, [...recycled, ...moved]);
-    for (const { buffer } of Object.values(results)) this.#makers.set(buffer, channel);
+    const results = await place.run(list, fetch, moved);
+    for (const { buffer } of Object.values(results)) this.#makers.set(buffer, place);
     return results as Arrays<K>;
   }
 
@@ -181,37 +235,38 @@ export class PoolRuntime implements Runtime {
       this.parallelism,
     );
     const programOf = ({ executable }: Stage) => this.#cache.loaded(executable);
-    // What the beginnings of cut work leave to the ends. They come first on their workers, which get all
+    // What the beginnings of cut work leave to the ends. They come first on their threads, which get all
     // that does not wait for something at once, so that none stands idle between two tasks.
     const beginnings = new Map<number, Promise<Arrays>>();
-    const runSegment = async (channel: Channel, { list, from, to }: Segment): Promise<Arrays<K>> => {
+    plan.forEach((segments, thread) => {
+      for (const { list, to } of segments) {
+        const { pieces } = work[list]!;
+        if (to === pieces.length) continue;
+        const later = pieces.slice(to).map(programOf);
+        const read = new Set<string>(later.flatMap(({ inputs }) => inputs));
+        const made = new Set<string>(later.flatMap(({ outputs }) => outputs));
+        const outputs = pieces.slice(0, to).flatMap((stage) => programOf(stage).outputs);
+        const kept = outputs.filter(
+          (name) => read.has(name) || (fetch.includes(name as K) && !made.has(name)),
+        );
+        beginnings.set(list, this.#run(this.#places[thread]!, pieces.slice(0, to), [...new Set(kept)]));
+      }
+    });
+    const runSegment = async (place: Place, { list, from, to }: Segment): Promise<Arrays<K>> => {
       const { pieces, whole = pieces } = work[list]!;
-      if (from === 0) return this.#run(channel, whole, fetch, []);
+      if (from === 0) return this.#run(place, whole, fetch);
       const left = await beginnings.get(list)!;
       const inputs = pieces.slice(0, from).map((stage) => stage.inputs);
       const [first, ...rest] = pieces.slice(from, to);
       const given: Arrays = Object.assign({}, ...inputs, left, first!.inputs);
       const moved = Object.values(left).filter(({ buffer }) => buffer instanceof ArrayBuffer);
-      return this.#run(channel, [{ ...first!, inputs: given }, ...rest], fetch, moved);
+      return this.#run(place, [{ ...first!, inputs: given }, ...rest], fetch, moved);
     };
-    plan.forEach((segments, worker) => {
-      for (const { list, to } of segments) {
-        const { pieces } = work[list]!;
-        if (to === pieces.length) continue;
-        const wanted = new Set<string>([
-          ...fetch,
-          ...pieces.slice(to).flatMap((stage) => programOf(stage).inputs),
-        ]);
-        const outputs = new Set(pieces.slice(0, to).flatMap((stage) => programOf(stage).outputs));
-        const made = [...outputs].filter((name) => wanted.has(name));
-        beginnings.set(list, this.#run(this.#channels[worker]!, pieces.slice(0, to), made, []));
-      }
-    });
     const results: Promise<Arrays<K>>[] = [];
-    plan.forEach((segments, worker) => {
+    plan.forEach((segments, thread) => {
       for (const segment of segments) {
         if (segment.to < work[segment.list]!.pieces.length) continue;
-        results[segment.list] = runSegment(this.#channels[worker]!, segment);
+        results[segment.list] = runSegment(this.#places[thread]!, segment);
       }
     });
     return Promise.all(results);
@@ -222,9 +277,7 @@ export class PoolRuntime implements Runtime {
       const maker = this.#makers.get(array.buffer);
       if (maker === undefined || array.byteLength !== array.buffer.byteLength) continue;
       this.#makers.delete(array.buffer); // once
-      const list = this.#recycled.get(maker);
-      if (list === undefined) this.#recycled.set(maker, [array]);
-      else list.push(array);
+      maker.recycle(array);
     }
   }
 

@@ -282,7 +282,7 @@ async function poolWithThreads(workers: number): Promise<{ runtime: Runtime; thr
   const threads: Worker[] = [];
   const notice = (thread: Worker) => threads.push(thread);
   process.on('worker', notice);
-  const runtime = await nodeRuntime({ workers });
+  const runtime = await nodeRuntime({ workers, apart: true });
   await runtime.compile(double()); // all have started once they have answered
   process.off('worker', notice);
   assert.equal(threads.length, workers);
