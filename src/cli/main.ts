@@ -6,6 +6,7 @@ import { OptionError } from '../errors.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { evalCommand } from './eval.ts';
+import { exportCommand } from './export.ts';
 import { Interrupted } from './interrupt.ts';
 import { version } from './machine.ts';
 import { inFlags } from './options.ts';
@@ -24,7 +25,7 @@ const program = new Command('anole')
       '  anole train --help      every setting with its default',
     ].join('\n'),
   );
-for (const command of [trainCommand(), evalCommand(), dataCommand(), demoCommand()]) {
+for (const command of [trainCommand(), evalCommand(), exportCommand(), dataCommand(), demoCommand()]) {
   program.addCommand(command);
 }
 for (const command of withSubcommands(program)) {

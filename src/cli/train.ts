@@ -104,7 +104,7 @@ async function resumeRun(
   }
   const notes = readNotes(decodeProgress(checkpoint.progress, path).notes, path);
   const settings = wantedSettings(saved, flags);
-  const { device = notes?.device, data = notes?.data } = flags;
+  const { device = notes?.device, data = notes?.data, tensorboard = notes?.tensorboard } = flags;
   if (notes !== undefined && device !== notes.device && !flags.allowChanges) {
     throw new OptionError(
       `device: the run began on ${notes.device}, where numbers are rounded otherwise than on ${device}: ` +
@@ -118,7 +118,7 @@ async function resumeRun(
     return [settings, before];
   }
   const setup = setUp(settings, await readImages(settings, data));
-  const request = { ...flags, device, data, before, folder: RunFolder.of(folder), onEvent };
+  const request = { ...flags, device, data, tensorboard, before, folder: RunFolder.of(folder), onEvent };
   return [settings, await performRun(setup, { ...request, progress: terminalProgress(flags) })];
 }
 

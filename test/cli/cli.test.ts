@@ -99,7 +99,15 @@ describe('help', () => {
         '--sampling',
         '--seed',
       ],
-      ...['--shots', '--tail-shots', '--train-shots', '--transductive', '--ways', '--workers'],
+      ...[
+        '--shots',
+        '--tail-shots',
+        '--tensorboard',
+        '--train-shots',
+        '--transductive',
+        '--ways',
+        '--workers',
+      ],
     ]);
     const text = stdout.replace(/\s+/g, ' ');
     assert.match(text, /--inner-lr <x> [^-]*\(default: 0\.001; sine 0\.02\)/);
@@ -113,7 +121,7 @@ describe('help', () => {
   });
 
   it('is there for every verb, and in place of one', async () => {
-    for (const verb of ['', 'eval', 'data', 'data info', 'data fetch', 'demo']) {
+    for (const verb of ['', 'eval', 'export', 'data', 'data info', 'data fetch', 'demo']) {
       const { code, stdout } = await anole(`${verb} --help`);
       assert.equal(code, 0);
       assert.match(stdout, new RegExp(`^Usage: anole ${verb}`));
@@ -313,6 +321,11 @@ describe('bad input ends with one line, its exit code, and nothing left behind',
     ],
     ['eval nothing', 1, /nothing: no weights there: give the folder of a run/],
     ['eval not-weights', 1, /not-weights: not a sound safetensors file/],
+    ['export nothing --format npz', 1, /nothing: no weights there: give the folder of a run/],
+    ['export not-weights --format npz', 1, /not-weights: not a sound safetensors file/],
+    ['export nothing', 2, /required option '--format <name>' not specified/],
+    ['export nothing --format onxx', 2, /--format: expected one of .*, got "onxx"; did you mean "onnx"\?/],
+    ['train sine --config none.json', 1, /could not read none\.json \(there is nothing of that name\)/],
     ['data fetch omniglto', 2, /got "omniglto"; did you mean "omniglot"\?/],
   ];
   for (const [args, code, message] of cases) {
