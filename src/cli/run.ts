@@ -86,6 +86,8 @@ export async function performRun(setup: Setup, request: RunRequest): Promise<Run
   } catch (error) {
     request.progress.stop();
     throw await run.stopped(error);
+  } finally {
+    run.closeLog();
   }
 }
 
@@ -181,6 +183,11 @@ class Run {
     const { folder, tensorboard } = this.#request;
     this.#log = new MetricsLog(folder.claim(metricsFile), kept);
     if (tensorboard) this.#board = new BoardLog(folder, this.#training?.state.iteration ?? 0);
+  }
+
+  closeLog(): void {
+    this.#log?.close();
+    this.#log = undefined;
   }
 
   /** What a checkpoint of this moment must say for the run to go on with the same lines and numbers. */

@@ -26,7 +26,7 @@ export function trainCommand(): Command {
         'evaluates it on classes it has never seen, and saves weights, metrics and pictures. A run that was\n' +
         'stopped, even killed, is gone on with by --resume, to the same numbers.',
     )
-    .argument('[task]', `${rules.task.choices!.join(', ')} (default: the configuration's)`);
+    .argument('[task]', `${rules.task.choices!.join(', ')}; or as the configuration says`);
   return addTrainFlags(command)
     .addHelpText(
       'after',

@@ -198,6 +198,33 @@ describe('train sine', () => {
   });
 });
 
+describe('train with a configuration file', () => {
+  it('takes task and settings from it, flags before it, and saves what came of that', async () => {
+    writeFileSync(
+      join(folder, 'sine.json'),
+      JSON.stringify({
+        task: 'sine',
+        metaIterations: 20,
+        evalTasks: 5,
+        evalEvery: 0,
+        shots: 7,
+        innerLr: 0.01,
+      }),
+    );
+    const [start] = await json('train --config sine.json --shots 8 --out configured');
+    assert.equal(start!.configuration, 'sine.json');
+    const saved = decodeCheckpoint(
+      readFileSync(join(folder, 'configured', 'weights.safetensors')),
+      'weights',
+    );
+    assert.deepEqual(saved.settings, start!.settings);
+    const { task, metaIterations, shots, innerLr, trainShots } = saved.settings;
+    assert.deepEqual([task, metaIterations, shots, innerLr, trainShots], ['sine', 20, 8, 0.01, 50]);
+    const { code, stderr } = await anole('train glyphs --config sine.json --shots 30');
+    assert.deepEqual([code, stderr.split(':')[1]], [2, ' --shots']);
+  });
+});
+
 describe('train glyphs', () => {
   const algorithms = [
     ['reptile', '--sampling replacement --loss sum'],
