@@ -53,8 +53,8 @@ export function withMachine<F extends Partial<Record<MachineName, unknown>>>(
   flags: F,
   { values }: Configuration,
 ): F {
-  const { workers, device, data, checkpointEvery } = values;
-  const added = Object.entries({ workers, device, data, checkpointEvery });
+  const { workers, device, data, checkpointEvery, tensorboard } = values;
+  const added = Object.entries({ workers, device, data, checkpointEvery, tensorboard });
   return { ...Object.fromEntries(added.filter(([, value]) => value !== undefined)), ...flags };
 }
 

@@ -6,6 +6,7 @@ import { OptionError } from '../errors.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { evalCommand } from './eval.ts';
+import { exportCommand } from './export.ts';
 import { Interrupted } from './interrupt.ts';
 import { version } from './machine.ts';
 import { inFlags } from './options.ts';
@@ -26,7 +27,15 @@ const program = new Command('anole')
       '  anole reproduce --help  every table and figure of the paper',
     ].join('\n'),
   );
-for (const command of [trainCommand(), evalCommand(), reproduceCommand(), dataCommand(), demoCommand()]) {
+const commands = [
+  trainCommand(),
+  evalCommand(),
+  exportCommand(),
+  reproduceCommand(),
+  dataCommand(),
+  demoCommand(),
+];
+for (const command of commands) {
   program.addCommand(command);
 }
 for (const command of withSubcommands(program)) {

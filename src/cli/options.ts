@@ -103,6 +103,7 @@ export const configurable = {
   preset: oneOf(...Object.keys(presets)),
   data: path,
   checkpointEvery: seconds,
+  tensorboard: rules.transductive,
 } satisfies Readonly<Record<keyof Config, Rule>>;
 
 /** Those that do not decide what is computed. */
@@ -126,6 +127,7 @@ export type TrainFlags = Partial<Settings> &
     readonly resume?: string;
     readonly allowChanges?: boolean;
     readonly checkpointEvery?: number;
+    readonly tensorboard?: boolean;
   };
 
 /** Adds every setting's flag. */
@@ -141,6 +143,8 @@ export function addTrainFlags(command: Command): Command {
   add(command, durableGroup, new Option('--resume <run>', resume));
   add(command, durableGroup, new Option('--allow-changes', changes));
   add(command, durableGroup, withValue(new Option('--checkpoint-every <s>', every), seconds));
+  const board = 'write an event file for TensorBoard beside metrics.jsonl (default: off)';
+  add(command, machineGroup, new Option('--tensorboard', board));
   const out = 'where weights, metrics and pictures go (default: runs/<task>-<time>)';
   add(command, machineGroup, new Option('--out <folder>', out));
   return addCommonFlags(command, 'cores, at most --meta-batch; sine 1');
@@ -212,7 +216,8 @@ function settingOption(name: SettingName, fallback: string): Option {
   return flag.includes('<') ? withValue(option, rules[name]) : option;
 }
 
-function withValue(option: Option, rule: Rule): Option {
+/** The option, read and checked by a rule. */
+export function withValue(option: Option, rule: Rule): Option {
   const name = flagName(option.flags);
   return option.argParser((text) => {
     const value = rule.numeric ? readNumber(text) : text;

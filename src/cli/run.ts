@@ -7,6 +7,7 @@ import { adaptToImages, adaptToSines } from '../experiments/run.ts';
 import type { Settings } from '../experiments/settings.ts';
 import { evaluationOptions, type Setup } from '../experiments/setup.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
+import { BoardLog } from './board-log.ts';
 import { algorithmNames, aligned, count, describeTask, duration, percent, significant } from './format.ts';
 import { Interrupted, untilInterrupted } from './interrupt.ts';
 import { machine, peakMemoryMB, type Runtimes, startRuntimes, version } from './machine.ts';
@@ -32,6 +33,8 @@ export interface RunRequest {
   readonly data?: string;
   /** The configuration file that settings came from, to tell. */
   readonly configuration?: string;
+  /** Whether the numbers go to an event file of TensorBoard, too. @default false */
+  readonly tensorboard?: boolean;
   /** See `DurableOptions`. */
   readonly checkpointEvery?: number;
   readonly allowChanges?: boolean;
@@ -83,6 +86,8 @@ export async function performRun(setup: Setup, request: RunRequest): Promise<Run
   } catch (error) {
     request.progress.stop();
     throw await run.stopped(error);
+  } finally {
+    run.closeLog();
   }
 }
 
@@ -95,6 +100,7 @@ class Run {
   #training: DurableTraining | undefined;
   /** Open once all is ready to train: until then there is nothing to keep. */
   #log: MetricsLog | undefined;
+  #board: BoardLog | undefined;
   /** Sum of the losses since the last progress event. */
   #lossTotal = 0;
   #isOver = false;
@@ -112,7 +118,7 @@ class Run {
     try {
       const workers = runtimes.training.parallelism;
       signal.throwIfAborted();
-      this.#openLog();
+      this.#openLogs();
       const iteration = training.found?.iteration;
       this.#emit({
         event: iteration === undefined ? 'start' : 'resumed',
@@ -150,6 +156,7 @@ class Run {
       return result;
     } finally {
       this.#request.progress.stop();
+      this.#board?.close();
       await runtimes.dispose();
     }
   }
@@ -170,21 +177,29 @@ class Run {
   }
 
   /** Lines behind the checkpoint are of a future that is about to happen again; a finished run keeps all. */
-  #openLog(): void {
+  #openLogs(): void {
     const isFinished = this.#training?.found !== undefined && this.#notes === undefined;
     const kept = isFinished ? Number.MAX_SAFE_INTEGER : this.#notes?.metricsBytes;
-    this.#log = new MetricsLog(this.#request.folder.claim(metricsFile), kept);
+    const { folder, tensorboard } = this.#request;
+    this.#log = new MetricsLog(folder.claim(metricsFile), kept);
+    if (tensorboard) this.#board = new BoardLog(folder, this.#training?.state.iteration ?? 0);
+  }
+
+  closeLog(): void {
+    this.#log?.close();
+    this.#log = undefined;
   }
 
   /** What a checkpoint of this moment must say for the run to go on with the same lines and numbers. */
   #currentNotes(): RunNotes {
     this.#log?.flush();
-    const { data, device = 'cpu' } = this.#request;
+    const { data, device = 'cpu', tensorboard = false } = this.#request;
     return {
       metricsBytes: this.#log?.size ?? this.#notes?.metricsBytes ?? 0,
       lossTotal: this.#lossTotal,
       totalSeconds: this.#seconds,
       device,
+      tensorboard,
       ...(data === undefined ? {} : { data: resolve(data) }),
     };
   }
@@ -211,13 +226,18 @@ class Run {
           const meanLoss = this.#lossTotal / window;
           this.#lossTotal = 0;
           if (training.curve.length === 0) note = `loss ${significant(meanLoss)}`;
+          const speed = Math.round((iteration * metaBatch * innerSteps) / trainSeconds);
+          this.#board?.scalars(iteration, {
+            'training/loss': meanLoss,
+            'training/innerStepsPerSecond': speed,
+          });
           this.#emit({
             event: 'progress',
             iteration,
             metaIterations,
             loss: meanLoss,
             trainSeconds: rounded(trainSeconds),
-            innerStepsPerSecond: Math.round((iteration * metaBatch * innerSteps) / trainSeconds),
+            innerStepsPerSecond: speed,
             residentMB: Math.round(process.memoryUsage.rss() / 2 ** 20),
           });
         }
@@ -227,6 +247,7 @@ class Run {
       onCurvePoint: ({ iteration, mean, ci95, values }) => {
         const isSine = task === 'sine';
         note = isSine ? `error ${significant(mean)}` : `accuracy ${percent(mean)}`;
+        this.#board?.scalars(iteration, { [isSine ? 'training/mse' : 'training/accuracy']: mean });
         this.#emit({
           event: 'evaluation',
           iteration,
@@ -249,6 +270,8 @@ class Run {
     const evaluation = await evaluator(start, { signal, onProgress: (done) => progress.update(done) });
     progress.stop();
     const { mean, ci95 } = evaluation;
+    const tag = settings.task === 'sine' ? 'test/mse' : 'test/accuracy';
+    this.#board?.scalars(settings.metaIterations, { [tag]: mean });
     const { sinePicture, taskPicture } = await import('./pictures.ts');
     if (settings.task !== 'sine') {
       const picture = taskPicture(settings, await adaptToImages(this.#setup, { runtime, start }));

@@ -17,6 +17,7 @@ export interface RunNotes extends Notes {
   /** Since the start, in all processes so far. */
   readonly totalSeconds: number;
   readonly device: 'cpu' | 'webgpu';
+  readonly tensorboard: boolean;
   /** Where the images came from, absolute. */
   readonly data?: string;
 }
@@ -63,12 +64,12 @@ export async function readRun(run: string): Promise<SavedRun> {
  */
 export function readNotes(notes: Notes | undefined, file: string): RunNotes | undefined {
   if (notes === undefined) return undefined;
-  const { metricsBytes, lossTotal, totalSeconds, device, data } = notes as Partial<RunNotes>;
+  const { metricsBytes, lossTotal, totalSeconds, device, tensorboard, data } = notes as Partial<RunNotes>;
   const numbers = [metricsBytes, lossTotal, totalSeconds];
   const areNumbers = numbers.every((value) => typeof value === 'number' && Number.isFinite(value));
   const isDevice = device === 'cpu' || device === 'webgpu';
-  const isData = data === undefined || typeof data === 'string';
-  if (!areNumbers || !Number.isSafeInteger(metricsBytes) || metricsBytes! < 0 || !isDevice || !isData) {
+  const areOthers = typeof tensorboard === 'boolean' && (data === undefined || typeof data === 'string');
+  if (!areNumbers || !Number.isSafeInteger(metricsBytes) || metricsBytes! < 0 || !isDevice || !areOthers) {
     throw new DataError(`${file}: was not saved by \`anole train\`, or is damaged: start the run again`);
   }
   return notes as RunNotes;

@@ -26,7 +26,7 @@ export function trainCommand(): Command {
         'evaluates it on classes it has never seen, and saves weights, metrics and pictures. A run that was\n' +
         'stopped, even killed, is gone on with by --resume, to the same numbers.',
     )
-    .argument('[task]', `${rules.task.choices!.join(', ')} (default: the configuration's)`);
+    .argument('[task]', `${rules.task.choices!.join(', ')}; or as the configuration says`);
   return addTrainFlags(command)
     .addHelpText(
       'after',
@@ -104,7 +104,7 @@ async function resumeRun(
   }
   const notes = readNotes(decodeProgress(checkpoint.progress, path).notes, path);
   const settings = wantedSettings(saved, flags);
-  const { device = notes?.device, data = notes?.data } = flags;
+  const { device = notes?.device, data = notes?.data, tensorboard = notes?.tensorboard } = flags;
   if (notes !== undefined && device !== notes.device && !flags.allowChanges) {
     throw new OptionError(
       `device: the run began on ${notes.device}, where numbers are rounded otherwise than on ${device}: ` +
@@ -118,7 +118,7 @@ async function resumeRun(
     return [settings, before];
   }
   const setup = setUp(settings, await readImages(settings, data));
-  const request = { ...flags, device, data, before, folder: RunFolder.of(folder), onEvent };
+  const request = { ...flags, device, data, tensorboard, before, folder: RunFolder.of(folder), onEvent };
   return [settings, await performRun(setup, { ...request, progress: terminalProgress(flags) })];
 }
 

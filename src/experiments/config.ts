@@ -17,6 +17,8 @@ export interface Config extends Partial<Settings> {
   readonly data?: string;
   /** Seconds between two checkpoints. @default 30 */
   readonly checkpointEvery?: number;
+  /** Write an event file of TensorBoard, too. @default false */
+  readonly tensorboard?: boolean;
 }
 
 /**

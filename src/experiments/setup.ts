@@ -35,18 +35,22 @@ const sinePoints = 50;
  * @throws {OptionError} when the tasks need more classes or images than there are
  */
 export function setUp(settings: Settings, images?: ImageSplit): Setup {
+  const layout = layoutFor(settings);
+  const [trainTasks, testTasks] =
+    settings.task === 'sine' ? sines(settings) : classes(settings, images ?? imagesWithoutData(settings));
+  const setup = { settings, trainTasks, testTasks, ...layout };
+  planInnerLoop({ ...settings, ...layout, tasks: trainTasks });
+  return setup;
+}
+
+/** Model and optimizers, which need no data. */
+export function layoutFor(settings: Settings): CheckpointLayout {
+  const { task, ways, innerLr, outerOptimizer } = settings;
   const innerOptimizer =
     settings.innerOptimizer === 'adam'
-      ? adam({ learningRate: settings.innerLr, beta1: 0 }) // §6.1
-      : sgd({ learningRate: settings.innerLr });
-  const { outerOptimizer, ways } = settings;
-  const [model, trainTasks, testTasks] =
-    settings.task === 'sine'
-      ? [mlp(), ...sines(settings)]
-      : [omniglotNet({ ways }), ...classes(settings, images ?? imagesWithoutData(settings))];
-  const setup = { settings, trainTasks, testTasks, model, innerOptimizer, outerOptimizer };
-  planInnerLoop({ ...settings, tasks: trainTasks, model, innerOptimizer });
-  return setup;
+      ? adam({ learningRate: innerLr, beta1: 0 }) // §6.1
+      : sgd({ learningRate: innerLr });
+  return { model: task === 'sine' ? mlp() : omniglotNet({ ways }), innerOptimizer, outerOptimizer };
 }
 
 function sines({ shots, trainShots }: Settings): [TaskSource, TaskSource] {

@@ -99,7 +99,15 @@ describe('help', () => {
         '--sampling',
         '--seed',
       ],
-      ...['--shots', '--tail-shots', '--train-shots', '--transductive', '--ways', '--workers'],
+      ...[
+        '--shots',
+        '--tail-shots',
+        '--tensorboard',
+        '--train-shots',
+        '--transductive',
+        '--ways',
+        '--workers',
+      ],
     ]);
     const text = stdout.replace(/\s+/g, ' ');
     assert.match(text, /--inner-lr <x> [^-]*\(default: 0\.001; sine 0\.02\)/);
@@ -113,7 +121,7 @@ describe('help', () => {
   });
 
   it('is there for every verb, and in place of one', async () => {
-    for (const verb of ['', 'eval', 'data', 'data info', 'data fetch', 'demo']) {
+    for (const verb of ['', 'eval', 'export', 'data', 'data info', 'data fetch', 'demo']) {
       const { code, stdout } = await anole(`${verb} --help`);
       assert.equal(code, 0);
       assert.match(stdout, new RegExp(`^Usage: anole ${verb}`));
@@ -187,6 +195,33 @@ describe('train sine', () => {
     );
     const [, out] = stdout.match(/saved in +(runs\/sine-\d{8}-\d{6}(-\d)?)\//)!;
     assert.ok(readdirSync(join(folder, out!)).includes('weights.safetensors'));
+  });
+});
+
+describe('train with a configuration file', () => {
+  it('takes task and settings from it, flags before it, and saves what came of that', async () => {
+    writeFileSync(
+      join(folder, 'sine.json'),
+      JSON.stringify({
+        task: 'sine',
+        metaIterations: 20,
+        evalTasks: 5,
+        evalEvery: 0,
+        shots: 7,
+        innerLr: 0.01,
+      }),
+    );
+    const [start] = await json('train --config sine.json --shots 8 --out configured');
+    assert.equal(start!.configuration, 'sine.json');
+    const saved = decodeCheckpoint(
+      readFileSync(join(folder, 'configured', 'weights.safetensors')),
+      'weights',
+    );
+    assert.deepEqual(saved.settings, start!.settings);
+    const { task, metaIterations, shots, innerLr, trainShots } = saved.settings;
+    assert.deepEqual([task, metaIterations, shots, innerLr, trainShots], ['sine', 20, 8, 0.01, 50]);
+    const { code, stderr } = await anole('train glyphs --config sine.json --shots 30');
+    assert.deepEqual([code, stderr.split(':')[1]], [2, ' --shots']);
   });
 });
 
@@ -313,6 +348,11 @@ describe('bad input ends with one line, its exit code, and nothing left behind',
     ],
     ['eval nothing', 1, /nothing: no weights there: give the folder of a run/],
     ['eval not-weights', 1, /not-weights: not a sound safetensors file/],
+    ['export nothing --format npz', 1, /nothing: no weights there: give the folder of a run/],
+    ['export not-weights --format npz', 1, /not-weights: not a sound safetensors file/],
+    ['export nothing', 2, /required option '--format <name>' not specified/],
+    ['export nothing --format onxx', 2, /--format: expected one of .*, got "onxx"; did you mean "onnx"\?/],
+    ['train sine --config none.json', 1, /could not read none\.json \(there is nothing of that name\)/],
     ['data fetch omniglto', 2, /got "omniglto"; did you mean "omniglot"\?/],
   ];
   for (const [args, code, message] of cases) {
