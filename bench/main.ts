@@ -53,6 +53,7 @@ async function main(): Promise<void> {
     const listed = chosen.length === 0 ? works : chosen;
     return console.log(listed.map(({ name, measures }) => `${name}: ${measures}`).join('\n'));
   }
+  const peer = flags.peer ? startPeer() : undefined;
   const runs = Number(flags.runs);
   const scratch = await mkdtemp(join(tmpdir(), 'anole-bench-'));
   const here = machine();
@@ -60,7 +61,6 @@ async function main(): Promise<void> {
     `${here.cpu}, ${here.cores} cores, ${here.memoryGB} GB; Node ${here.node}, ` +
       `onnxruntime ${here.onnxruntime}, anole ${here.commit}`,
   );
-  const peer = flags.peer ? startPeer() : undefined;
   const peaks = new Map<number, Promise<Variant & { shape: string }>>();
   try {
     const peerDescription = await peer?.describe();
