@@ -16,7 +16,7 @@ export function cacheFolder(): string {
 }
 
 /** Writes a file whole or not at all, so that no reader ever sees half of it; makes its folder. */
-export async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
+export async function writeAtomically(path: string, bytes: Uint8Array | Uint8Array[]): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${randomUUID()}.tmp`;
   try {
