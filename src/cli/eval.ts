@@ -10,8 +10,9 @@ import { decodeCheckpoint } from '../meta/checkpoint.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
 import type { TrainingState } from '../meta/train.ts';
 import { algorithmNames, aligned, count, describeTask, percent, significant } from './format.ts';
+import { readImages } from './images.ts';
 import { untilInterrupted } from './interrupt.ts';
-import { readImages, startRuntimes } from './machine.ts';
+import { startRuntimes } from './machine.ts';
 import { addEvalFlags, type CommonFlags } from './options.ts';
 import { type Progress, terminalProgress } from './progress.ts';
 import { weightsFile } from './run-folder.ts';
@@ -46,9 +47,9 @@ export function evalCommand(): Command {
 async function evaluateRun(run: string, flags: EvalFlags): Promise<void> {
   const { path, trained, state } = await readRun(run);
   const settings = adjusted(trained, flags);
-  const setup = setUp(settings, await readImages(trained, flags.data));
-  const start = state(setup);
   const progress = terminalProgress(flags);
+  const setup = setUp(settings, await readImages(trained, { data: flags.data, progress }));
+  const start = state(setup);
   const seed = flags.seed ?? settings.seed;
   const result = await untilInterrupted((signal) =>
     judge(setup, { start, seed, progress, signal, workers: flags.workers, device: flags.device }),

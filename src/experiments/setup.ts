@@ -7,7 +7,8 @@ import { OptionError } from '../errors.ts';
 import type { CheckpointLayout } from '../meta/checkpoint.ts';
 import type { EvaluationOptions } from '../meta/evaluate.ts';
 import { type MetaTrainOptions, planInnerLoop } from '../meta/train.ts';
-import { mlp, omniglotNet } from '../nn/networks.ts';
+import type { Model } from '../nn/model.ts';
+import { miniImagenetNet, mlp, omniglotNet } from '../nn/networks.ts';
 import { adam, sgd } from '../optim/optimizer.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import type { Settings } from './settings.ts';
@@ -31,7 +32,8 @@ export interface Setup extends CheckpointLayout {
 const sinePoints = 50;
 
 /**
- * @param images of Omniglot, as `omniglotSplit` parts them by `settings.seed`; glyphs are drawn by that seed
+ * @param images of Omniglot, as `omniglotSplit` parts them by `settings.seed`, of Mini-ImageNet, or of one's
+ *   own; glyphs are drawn by the seed
  * @throws {OptionError} when the tasks need more classes or images than there are
  */
 export function setUp(settings: Settings, images?: ImageSplit): Setup {
@@ -39,11 +41,11 @@ export function setUp(settings: Settings, images?: ImageSplit): Setup {
     settings.innerOptimizer === 'adam'
       ? adam({ learningRate: settings.innerLr, beta1: 0 }) // §6.1
       : sgd({ learningRate: settings.innerLr });
-  const { outerOptimizer, ways } = settings;
+  const { outerOptimizer } = settings;
   const [model, trainTasks, testTasks] =
     settings.task === 'sine'
-      ? [mlp(), ...sines(settings)]
-      : [omniglotNet({ ways }), ...classes(settings, images ?? imagesWithoutData(settings))];
+      ? ([mlp(), ...sines(settings)] as const)
+      : classes(settings, images ?? imagesWithoutData(settings));
   const setup = { settings, trainTasks, testTasks, model, innerOptimizer, outerOptimizer };
   planInnerLoop({ ...settings, tasks: trainTasks, model, innerOptimizer });
   return setup;
@@ -58,18 +60,29 @@ function sines({ shots, trainShots }: Settings): [TaskSource, TaskSource] {
   return [sineTasks(), sineTasks()];
 }
 
-function classes(settings: Settings, { train, test }: ImageSplit): [TaskSource, TaskSource] {
+function classes(settings: Settings, { train, test }: ImageSplit): [Model, TaskSource, TaskSource] {
   checkImages(settings, train, 'trainShots', 0);
   checkImages(settings, test, 'shots', queryShots(settings));
   const { ways } = settings;
-  return [fewShotTasks(train, { ways }), fewShotTasks(test, { ways })];
+  const model = networkFor(train.imageShape, ways);
+  return [model, fewShotTasks(train, { ways }), fewShotTasks(test, { ways })];
+}
+
+/** The paper's network for Omniglot up to 32 pixels, above that the one for Mini-ImageNet. */
+function networkFor(inputShape: ImageClasses['imageShape'], ways: number): Model {
+  const network = Math.max(inputShape[0], inputShape[1]) <= 32 ? omniglotNet : miniImagenetNet;
+  return network({ ways, inputShape });
 }
 
 function imagesWithoutData({ task, seed }: Settings): ImageSplit {
   if (task === 'glyphs') return glyphsSplit(seed);
-  throw new OptionError(
-    'setUp: omniglot needs its images: pass omniglotSplit(await loadOmniglot(), settings.seed)',
-  );
+  const source = {
+    omniglot: 'omniglotSplit(await loadOmniglot(), settings.seed)',
+    'mini-imagenet': "{ train: await loadMiniImagenet('train'), test: await loadMiniImagenet('test') }",
+  };
+  const wanted =
+    task === 'omniglot' || task === 'mini-imagenet' ? source[task] : 'await imageFolder({ path })';
+  throw new OptionError(`setUp: ${task} needs its images: pass ${wanted}`);
 }
 
 /** Query examples of an evaluation task: one a class, as in the paper; of a sine the whole curve. */
@@ -132,8 +145,12 @@ function checkImages(
     const available = images.imageCount(classIndex);
     if (settings[name] + queries > available) {
       const needed = queries > 0 ? `${settings[name]} support + ${queries} query` : `${settings[name]}`;
+      const remedy =
+        settings.task === 'images'
+          ? `lower it, add images, or leave such classes out with minImages ${Math.max(settings.trainShots, settings.shots + 1)}`
+          : 'lower it';
       throw new OptionError(
-        `${name}: class "${images.className(classIndex)}" has ${available} images, not ${needed}: lower it`,
+        `${name}: class "${images.className(classIndex)}" has ${available} images, not ${needed}: ${remedy}`,
       );
     }
   }

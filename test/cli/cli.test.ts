@@ -84,21 +84,38 @@ describe('help', () => {
         '--eval-iters',
         '--eval-tasks',
       ],
-      ...['--inner-batch', '--inner-iters', '--inner-lr', '--inner-optimizer', '--inner-optimizer-state'],
-      ...['--json', '--loss', '--meta-batch', '--meta-iters', '--meta-step', '--meta-step-final', '--out'],
+      ...[
+        '--gray',
+        '--image-size',
+        '--inner-batch',
+        '--inner-iters',
+        '--inner-lr',
+        '--inner-optimizer',
+        '--inner-optimizer-state',
+      ],
+      ...[
+        '--json',
+        '--loss',
+        '--meta-batch',
+        '--meta-iters',
+        '--meta-step',
+        '--meta-step-final',
+        '--min-images',
+        '--out',
+      ],
       ...['--outer-optimizer', '--preset', '--quiet', '--sampling', '--seed', '--shots', '--tail-shots'],
       ...['--train-shots', '--transductive', '--ways', '--workers'],
     ]);
     const text = stdout.replace(/\s+/g, ' ');
     assert.match(text, /--inner-lr <x> [^-]*\(default: 0\.001; sine 0\.02\)/);
-    assert.match(text, /--meta-iters <n> [^-]*\(default: 100,000; glyphs 1,000; sine 30,000\)/);
+    assert.match(text, /--meta-iters <n> [^-]*\(default: 100,000; glyphs 1,000; images 1,000; sine 30,000\)/);
     const defaults = text.split('(default: ').length - 1;
     assert.equal(defaults, flags.filter((flag) => !['--help', '--preset'].includes(flag!)).length);
     for (const line of stdout.split('\n')) assert.ok(line.length <= 100, line);
   });
 
   it('is there for every verb, and in place of one', async () => {
-    for (const verb of ['', 'eval', 'data', 'data info', 'data fetch', 'demo']) {
+    for (const verb of ['', 'eval', 'data', 'data info', 'data prepare', 'data fetch', 'demo']) {
       const { code, stdout } = await anole(`${verb} --help`);
       assert.equal(code, 0);
       assert.match(stdout, new RegExp(`^Usage: anole ${verb}`));
@@ -258,7 +275,11 @@ describe('bad input ends with one line, its exit code, and nothing left behind',
   const cases: readonly (readonly [args: string, code: number, message: RegExp])[] = [
     ['trian sine', 2, /unknown command 'trian'; did you mean train\?/],
     ['train', 2, /missing required argument 'task'/],
-    ['train glyph', 2, /task: expected one of sine, glyphs, omniglot, got "glyph"; did you mean "glyphs"\?/],
+    [
+      'train glyph',
+      2,
+      /task: expected one of sine, glyphs, omniglot, mini-imagenet, images, got "glyph"; did you mean "glyphs"\?/,
+    ],
     ['train sine --inner-iter 3', 2, /unknown option '--inner-iter'; did you mean --inner-iters\?/],
     ['train sine --preset snie', 2, /--preset: .* got "snie"; did you mean "sine"\?/],
     ['train sine --preset o55', 2, /--preset: "o55" is for omniglot, not for sine/],
