@@ -163,11 +163,13 @@ function startPeer(): Peer {
   return new Peer(python);
 }
 
-function introduce({ torch, python, blas, oneDnn }: PeerDescription): void {
+function introduce({ torch, python, blas, oneDnn, productSpeed }: PeerDescription): void {
   console.log(
-    `PyTorch ${torch}, Python ${python}; oneDNN ${oneDnn ? 'yes' : 'NO'}; BLAS ${blas.join(' ') || 'built in'}`,
+    `PyTorch ${torch}, Python ${python}; oneDNN ${oneDnn ? 'yes' : 'NO'}; ` +
+      `BLAS ${blas.join(' ') || 'built in'}, ${productSpeed.toFixed(0)} GFLOP/s`,
   );
-  if (blas.length > 0 && !blas.some((file) => /openblas|mkl|blis|atlas/.test(file))) {
+  // Others may be loaded too, for LAPACK; the products go to the file that libblas.so.3 is.
+  if (blas.some((file) => /libblas\.so/.test(file) && !/openblas|mkl|blis|atlas/.test(file))) {
     console.warn(
       'WARNING: PyTorch uses the reference BLAS here, so its matrix products crawl and ratios mean nothing: ' +
         'apt-get install libopenblas0-pthread',
