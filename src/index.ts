@@ -13,6 +13,7 @@ export {
 } from './data/few-shot.ts';
 export { type GlyphOptions, glyphs, glyphsSplit } from './data/glyphs.ts';
 export { type MiniBatchOptions, miniBatches, type Sampling } from './data/mini-batches.ts';
+export { encodeNpz } from './data/npz.ts';
 export { type PackedClass, type PackedContent, PackedImages } from './data/packed-images.ts';
 export { Random, type RandomState } from './data/random.ts';
 export {
@@ -28,11 +29,19 @@ export type { Examples, ImageClasses, Task, TaskSize, TaskSource } from './data/
 export { DataError, OptionError, ShapeError, TrainingError } from './errors.ts';
 // Whole experiments by settings.
 export { presets } from './experiments/presets.ts';
-export { type RunOptions, type RunProgress, runTraining, type TrainedRun } from './experiments/run.ts';
+export {
+  type CurvePoint,
+  type RunOptions,
+  type RunProgress,
+  runTraining,
+  type TrainedRun,
+  type TrainingSoFar,
+} from './experiments/run.ts';
 export { checkSettings, resolveSettings, type Settings, type TaskName } from './experiments/settings.ts';
 export {
   evaluationOptions,
   type ImageSplit,
+  layoutFor,
   type Setup,
   setUp,
   trainingOptions,
@@ -60,6 +69,7 @@ export {
   meanSquaredError,
   predictedClasses,
 } from './meta/evaluate.ts';
+export { exportOnnx, type OnnxExportOptions } from './meta/export-onnx.ts';
 export type { Algorithm, Learner } from './meta/inner-loop.ts';
 export { type LearnerOptions, resolveLearner } from './meta/learner.ts';
 export type { OuterOptimizerName } from './meta/outer-step.ts';

@@ -16,5 +16,15 @@ export {
   type OmniglotOptions,
   omniglotSplit,
 } from './data/omniglot.ts';
+export { type Config, defineConfig } from './experiments/config.ts';
+export {
+  type DurableOptions,
+  type DurableRun,
+  DurableTraining,
+  type Found,
+  type Notes,
+  readCheckpoint,
+  trainDurably,
+} from './experiments/durable.ts';
 export * from './index.ts';
 export { availableProviders, type NodeRuntimeOptions, nodeRuntime } from './runtime/node.ts';

@@ -265,6 +265,8 @@ export interface AdaptationPanel {
   /** Mean squared error before and after adaptation, printed in the panel. */
   readonly mseBefore: number;
   readonly mseAfter: number;
+  /** The paper's errors, printed below ours. @default none */
+  readonly paper?: { readonly before: number; readonly after: number };
 }
 
 export interface AdaptationCurvesOptions {
@@ -296,7 +298,8 @@ export function adaptationCurves(options: AdaptationCurvesOptions): string {
 
   const pageWidth = Math.max(width, 240 * panels.length);
   const header = heading(options.title, options.subtitle, pageWidth);
-  const [marginLeft, marginTop, marginBottom, height] = [44, 74, 28, 330];
+  const paperLine = panels.some(({ paper }) => paper !== undefined) ? 16 : 0;
+  const [marginLeft, marginTop, marginBottom, height] = [44, 74 + paperLine, 28, 330 + paperLine];
   const plot = Plot.plot({
     document,
     width: pageWidth,
@@ -325,17 +328,20 @@ export function adaptationCurves(options: AdaptationCurvesOptions): string {
   });
 
   const panelX = (panel: number): number => plot.scale('fx')!.apply(panel);
-  const titles = panels.map(({ title, mseBefore, mseAfter }, panel) => {
-    const mse = [
-      'MSE ',
-      tag('tspan', { fill: colors.before }, significant(mseBefore)),
+  const titles = panels.map(({ title, mseBefore, mseAfter, paper }, panel) => {
+    const errors = (before: number, after: number) => [
+      tag('tspan', { fill: colors.before }, significant(before)),
       ' → ',
-      tag('tspan', { fill: colors.after, 'font-weight': 600 }, significant(mseAfter)),
+      tag('tspan', { fill: colors.after, 'font-weight': 600 }, significant(after)),
     ];
-    return (
-      text(panelX(panel), marginTop - 26, title, { 'font-size': 13, 'font-weight': 600 }) +
-      tag('text', { x: panelX(panel), y: marginTop - 9, fill: colors.muted }, ...mse)
-    );
+    const x = panelX(panel);
+    const y = marginTop - 9 - paperLine;
+    const ours = tag('text', { x, y, fill: colors.muted }, 'MSE ', ...errors(mseBefore, mseAfter));
+    const theirs =
+      paper === undefined
+        ? ''
+        : tag('text', { x, y: y + 16, fill: colors.muted }, 'paper ', ...errors(paper.before, paper.after));
+    return text(x, y - 17, title, { 'font-size': 13, 'font-weight': 600 }) + ours + theirs;
   });
   const body = [drawn(plot), ...titles, adaptationKey(steps)];
   return page(

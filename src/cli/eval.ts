@@ -1,21 +1,19 @@
 /** `anole eval`: evaluates saved weights, with other shots, steps or tasks than they were trained for. */
-import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Command } from 'commander';
-import { DataError, OptionError } from '../errors.ts';
+import { OptionError } from '../errors.ts';
 import { adaptToSines } from '../experiments/run.ts';
 import { checkSettings, type Settings } from '../experiments/settings.ts';
 import { evaluationOptions, type Setup, setUp } from '../experiments/setup.ts';
-import { decodeCheckpoint } from '../meta/checkpoint.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
 import type { TrainingState } from '../meta/train.ts';
+import { readConfiguration, withMachine } from './configuration.ts';
 import { algorithmNames, aligned, count, describeTask, percent, significant } from './format.ts';
 import { readImages } from './images.ts';
 import { untilInterrupted } from './interrupt.ts';
 import { startRuntimes } from './machine.ts';
 import { addEvalFlags, type CommonFlags } from './options.ts';
 import { type Progress, terminalProgress } from './progress.ts';
-import { weightsFile } from './run-folder.ts';
+import { readRun } from './saved-run.ts';
 
 type EvalFlags = CommonFlags &
   Partial<
@@ -44,42 +42,20 @@ export function evalCommand(): Command {
     .action(evaluateRun);
 }
 
-async function evaluateRun(run: string, flags: EvalFlags): Promise<void> {
-  const { path, trained, state } = await readRun(run);
+async function evaluateRun(run: string, given: EvalFlags): Promise<void> {
+  // Its settings are those of the training: without flags it repeats the evaluation there.
+  const flags = withMachine(given, await readConfiguration(given.config));
+  const { path, settings: trained, checkpoint } = await readRun(run);
   const settings = adjusted(trained, flags);
   const progress = terminalProgress(flags);
   const setup = setUp(settings, await readImages(trained, { data: flags.data, progress }));
-  const start = state(setup);
+  const start = checkpoint.state(setup);
   const seed = flags.seed ?? settings.seed;
   const result = await untilInterrupted((signal) =>
     judge(setup, { start, seed, progress, signal, workers: flags.workers, device: flags.device }),
   );
   const facts = { settings, seed, path, iteration: start.iteration, ...result };
   console.log(flags.json ? JSON.stringify(resultEvent(facts)) : summary(facts));
-}
-
-/** Reads a run's weights and the settings in them. */
-async function readRun(run: string) {
-  const isFolder = await stat(run).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  const path = isFolder ? join(run, weightsFile) : run;
-  const bytes = await readFile(path).catch((cause) => {
-    throw new DataError(`${path}: no weights there: give the folder of a run, such as runs/demo/sine`, {
-      cause,
-    });
-  });
-  const checkpoint = decodeCheckpoint(bytes, path);
-  try {
-    const trained = checkSettings(checkpoint.settings as Record<keyof Settings, unknown>);
-    return { path, trained, state: checkpoint.state };
-  } catch (cause) {
-    throw new DataError(
-      `${path}: its settings are not ones this version knows (${(cause as Error).message}): train it anew`,
-      { cause },
-    );
-  }
 }
 
 /** The settings of the training with what the flags change of the evaluation. */

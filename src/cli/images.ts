@@ -11,7 +11,7 @@ import type { Progress } from './progress.ts';
 
 /** Reads the images of a task by its settings; sine waves and glyphs have none. */
 export async function readImages(
-  settings: Settings,
+  settings: Pick<Settings, 'task' | 'seed'> & Partial<Settings>,
   { data, progress }: { readonly data: string | undefined; readonly progress: Progress },
 ): Promise<ImageSplit | undefined> {
   const { task, seed, ways } = settings;

@@ -6,9 +6,11 @@ import { OptionError } from '../errors.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { evalCommand } from './eval.ts';
+import { exportCommand } from './export.ts';
 import { Interrupted } from './interrupt.ts';
 import { version } from './machine.ts';
 import { inFlags } from './options.ts';
+import { reproduceCommand } from './reproduce.ts';
 import { trainCommand } from './train.ts';
 
 const program = new Command('anole')
@@ -22,9 +24,18 @@ const program = new Command('anole')
       '  anole demo              sine waves and drawn characters, in about a minute, no data needed',
       '  anole train sine        the paper’s Figure 1',
       '  anole train --help      every setting with its default',
+      '  anole reproduce --help  every table and figure of the paper',
     ].join('\n'),
   );
-for (const command of [trainCommand(), evalCommand(), dataCommand(), demoCommand()]) {
+const commands = [
+  trainCommand(),
+  evalCommand(),
+  exportCommand(),
+  reproduceCommand(),
+  dataCommand(),
+  demoCommand(),
+];
+for (const command of commands) {
   program.addCommand(command);
 }
 for (const command of withSubcommands(program)) {
@@ -68,7 +79,8 @@ async function end(error: unknown): Promise<void> {
 /** One line that says what to do. */
 function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  if (!(error instanceof CommanderError)) return inFlags(message).replaceAll('\n', ' ');
+  if (error instanceof OptionError) return inFlags(message).replaceAll('\n', ' ');
+  if (!(error instanceof CommanderError)) return message.replaceAll('\n', ' ');
   const [fault, suggestion] = message.replace(/^error: /, '').split('\n');
   const words = /Did you mean (?:one of )?(.*)\?/.exec(suggestion ?? '')?.[1];
   return `${fault}; ${words === undefined ? 'see --help' : `did you mean ${words}?`}`;

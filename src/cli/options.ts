@@ -1,6 +1,7 @@
 /** Flags: one table from the settings to what is typed, and how values are read and explained. */
 import { type Command, Option } from 'commander';
 import { didYouMean, OptionError } from '../errors.ts';
+import type { Config } from '../experiments/config.ts';
 import { algorithmDefaults, presets, taskDefaults } from '../experiments/presets.ts';
 import {
   oneOf,
@@ -90,8 +91,35 @@ const flags: { readonly [K in SettingName]-?: Flag } = {
 /** What `--workers` and `--device` may be; they do not change what is computed. */
 const machineRules = { workers: wholeNumber(1, 256), device: oneOf('cpu', 'webgpu') };
 
+const seconds: Rule = {
+  expected: 'seconds from 0 on',
+  holds: (value) => Number.isFinite(value) && Number(value) >= 0,
+  numeric: true,
+};
+
+const path: Rule = {
+  expected: 'a path',
+  holds: (value) => typeof value === 'string' && value !== '',
+  numeric: false,
+};
+
+/** What `Config` may hold, and an environment variable may say: every setting, and these. */
+export const configurable = {
+  ...rules,
+  ...machineRules,
+  preset: oneOf(...Object.keys(presets)),
+  data: path,
+  checkpointEvery: seconds,
+  tensorboard: rules.transductive,
+} satisfies Readonly<Record<keyof Config, Rule>>;
+
+/** Those that do not decide what is computed. */
+export type MachineName = Exclude<keyof Config, keyof Settings | 'preset'>;
+
 /** How the machine is used and what is printed. */
 export interface CommonFlags {
+  /** A configuration file; false for none. */
+  readonly config?: string | false;
   readonly workers?: number;
   readonly device?: 'cpu' | 'webgpu';
   readonly data?: string;
@@ -100,7 +128,14 @@ export interface CommonFlags {
 }
 
 export type TrainFlags = Partial<Settings> &
-  CommonFlags & { readonly preset?: string; readonly out?: string };
+  CommonFlags & {
+    readonly preset?: string;
+    readonly out?: string;
+    readonly resume?: string;
+    readonly allowChanges?: boolean;
+    readonly checkpointEvery?: number;
+    readonly tensorboard?: boolean;
+  };
 
 /** Adds every setting's flag. */
 export function addTrainFlags(command: Command): Command {
@@ -109,6 +144,14 @@ export function addTrainFlags(command: Command): Command {
   for (const [group, settings] of Object.entries(groups)) {
     for (const name of settings) add(command, group, settingOption(name, defaultOf(name)));
   }
+  const resume = 'a run that was stopped: go on with it, by its own settings (default: a new run)';
+  const changes = 'go on even with settings given otherwise than those of the run (default: refuse)';
+  const every = 'seconds between checkpoints, from which a killed run is gone on with (default: 30)';
+  add(command, durableGroup, new Option('--resume <run>', resume));
+  add(command, durableGroup, new Option('--allow-changes', changes));
+  add(command, durableGroup, withValue(new Option('--checkpoint-every <s>', every), seconds));
+  const board = 'write an event file for TensorBoard beside metrics.jsonl (default: off)';
+  add(command, machineGroup, new Option('--tensorboard', board));
   const out = 'where weights, metrics and pictures go (default: runs/<task>-<time>)';
   add(command, machineGroup, new Option('--out <folder>', out));
   return addCommonFlags(command, 'cores, at most --meta-batch; sine 1');
@@ -134,6 +177,9 @@ function addCommonFlags(command: Command, workersDefault: string): Command {
   add(command, machineGroup, withValue(new Option('--workers <n>', workers), machineRules.workers));
   add(command, machineGroup, withValue(device, machineRules.device));
   add(command, machineGroup, new Option('--data <folder>', data));
+  const config = 'file with settings for train (default: anole.config.ts, .js or .json in this folder)';
+  add(command, machineGroup, new Option('--config <file>', config));
+  add(command, machineGroup, new Option('--no-config', 'read no such file'));
   add(command, machineGroup, new Option('--json', 'print one JSON object a line (default: text for people)'));
   add(
     command,
@@ -143,6 +189,7 @@ function addCommonFlags(command: Command, workersDefault: string): Command {
   return command;
 }
 
+const durableGroup = 'Stopping and going on';
 const machineGroup = 'Machine and output';
 
 function add(command: Command, group: string, option: Option): void {
@@ -164,7 +211,9 @@ export function inFlags(message: string): string {
   return message
     .replace(new RegExp(`^(${names}):`), (_, name: string) => `${written(name)}:`)
     .replace(/\b[a-z]+[A-Z][A-Za-z]*\b/g, (word) => (Object.hasOwn(flags, word) ? written(word) : word))
-    .replace(/^(preset|workers|device|out|data):/, '--$1:');
+    .replace(/\ballowChanges\b/g, '--allow-changes')
+    .replace(/\bcheckpointEvery\b/g, '--checkpoint-every')
+    .replace(/^(preset|workers|device|out|data|resume):/, '--$1:');
 }
 
 function settingOption(name: SettingName, fallback: string): Option {
@@ -175,7 +224,8 @@ function settingOption(name: SettingName, fallback: string): Option {
   return flag.includes('<') ? withValue(option, rules[name]) : option;
 }
 
-function withValue(option: Option, rule: Rule): Option {
+/** The option, read and checked by a rule. */
+export function withValue(option: Option, rule: Rule): Option {
   const name = flagName(option.flags);
   return option.argParser((text) => {
     const value = rule.numeric ? readNumber(text) : text;

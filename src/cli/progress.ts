@@ -5,8 +5,8 @@ import { clock, count, significant } from './format.ts';
 
 /** Where progress is shown. `update` may be called thousands of times a second. */
 export interface Progress {
-  /** Begins a stretch of work of `total` parts. */
-  start(what: string, total: number): void;
+  /** Begins a stretch of work of `total` parts, of which `done` were done before. @default none */
+  start(what: string, total: number, done?: number): void;
   /** @param note stands at the end, such as the current accuracy */
   update(done: number, note?: string): void;
   /** Something else is done until the next `update`; it does not count for the speed. */
@@ -26,6 +26,7 @@ const redrawMs = 100;
 class ProgressLine implements Progress {
   #bar: SingleBar | undefined;
   #done = 0;
+  #doneBefore = 0;
   #note = '';
   #drawn = 0;
   /** When the work began; both times are known once it has. */
@@ -33,9 +34,10 @@ class ProgressLine implements Progress {
   #pausedAt: number | undefined;
   #pausedMs = 0;
 
-  start(what: string, total: number): void {
+  start(what: string, total: number, done = 0): void {
     this.stop();
-    this.#done = 0;
+    this.#done = done;
+    this.#doneBefore = done;
     this.#note = '';
     this.#began = undefined;
     this.#pausedAt = undefined;
@@ -49,7 +51,7 @@ class ProgressLine implements Progress {
       fps: 1000 / redrawMs,
       forceRedraw: true, // the time left passes while nothing is reported
     });
-    this.#bar.start(total, 0);
+    this.#bar.start(total, done);
   }
 
   update(done: number, note = ''): void {
@@ -100,12 +102,13 @@ class ProgressLine implements Progress {
 
   /** Parts a second, and the time left: that includes pauses such as there were so far. */
   #speed(total: number): string[] {
-    if (this.#began === undefined || this.#done === 0) return [];
+    const done = this.#done - this.#doneBefore;
+    if (this.#began === undefined || done === 0) return [];
     const now = performance.now();
     const elapsed = (now - this.#began) / 1000;
     const pausedMs = this.#pausedMs + (this.#pausedAt === undefined ? 0 : now - this.#pausedAt);
-    const rate = this.#done / (elapsed - pausedMs / 1000);
+    const rate = done / (elapsed - pausedMs / 1000);
     if (!(elapsed > 0.5)) return []; // too early to say
-    return [`${significant(rate)}/s`, `${clock(((total - this.#done) * elapsed) / this.#done)} left`];
+    return [`${significant(rate)}/s`, `${clock(((total - this.#done) * elapsed) / done)} left`];
   }
 }

@@ -2,10 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { writeAtomically } from '../data/folders.ts';
+import { fileFault, writeAtomically } from '../data/folders.ts';
 import { DataError, OptionError } from '../errors.ts';
 
 export const weightsFile = 'weights.safetensors';
+export const metricsFile = 'metrics.jsonl';
 
 export class RunFolder {
   readonly path: string;
@@ -13,8 +14,12 @@ export class RunFolder {
   readonly #made: string | undefined;
   readonly #written = new Set<string>();
 
-  private constructor(path: string, made: string | undefined) {
+  /** Whether it was empty before this run, so that nothing in it is worth keeping when the run fails. */
+  readonly isNew: boolean;
+
+  private constructor(path: string, made: string | undefined, isNew: boolean) {
     this.path = path;
+    this.isNew = isNew;
     this.#made = made;
   }
 
@@ -25,7 +30,9 @@ export class RunFolder {
   static async create(path: string): Promise<RunFolder> {
     const existing = await readdir(path).catch(() => []);
     if (existing.length > 0) {
-      throw new OptionError(`out: ${path} already has files in it: give another folder`);
+      throw new OptionError(
+        `out: ${path} already has files in it: give another folder, or go on with a run by --resume ${path}`,
+      );
     }
     let made: string | undefined;
     try {
@@ -34,14 +41,19 @@ export class RunFolder {
       await writeFile(probe, '');
       await rm(probe);
     } catch (cause) {
-      const folder = new RunFolder(path, made);
+      const folder = new RunFolder(path, made, true);
       await folder.discard();
       throw new OptionError(
-        `out: can not write to ${path} (${reasonOf(cause)}): give a folder that can be made`,
+        `out: can not write to ${path} (${fileFault(cause)}): give a folder that can be made`,
         { cause },
       );
     }
-    return new RunFolder(path, made);
+    return new RunFolder(path, made, true);
+  }
+
+  /** The folder of a run to go on with. */
+  static of(path: string): RunFolder {
+    return new RunFolder(path, undefined, false);
   }
 
   /** `runs/<task>-<time>`, with a number behind it when that is taken. */
@@ -70,21 +82,28 @@ export class RunFolder {
     return join(this.path, name);
   }
 
+  /** The path of a file that somebody else writes. */
+  claim(name: string): string {
+    this.#written.add(name);
+    return this.file(name);
+  }
+
   /** @throws {DataError} when the file can not be written, as on a full disk */
   async write(name: string, content: string | Uint8Array): Promise<void> {
     const path = this.file(name);
     try {
       await writeAtomically(path, typeof content === 'string' ? new TextEncoder().encode(content) : content);
     } catch (cause) {
-      throw new DataError(`could not write ${path} (${reasonOf(cause)}): make room or give another --out`, {
+      throw new DataError(`could not write ${path} (${fileFault(cause)}): make room or give another --out`, {
         cause,
       });
     }
     this.#written.add(name);
   }
 
-  /** Takes away what was written and every folder made for it that is empty then. */
+  /** Takes away what was written and every folder made for it that is empty then; not of an older run. */
   async discard(): Promise<void> {
+    if (!this.isNew) return;
     for (const name of this.#written) await rm(this.file(name), { force: true });
     if (this.#made === undefined) return;
     const outermost = resolve(this.#made);
@@ -92,18 +111,4 @@ export class RunFolder {
       await rmdir(folder).catch(() => {});
     }
   }
-}
-
-function reasonOf(cause: unknown): string {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  const known: Record<string, string> = {
-    EACCES: 'permission denied',
-    EPERM: 'permission denied',
-    EROFS: 'the file system is read-only',
-    ENOSPC: 'the disk is full',
-    ENOTDIR: 'a part of the path is a file',
-    EEXIST: 'it is a file',
-    ENAMETOOLONG: 'the name is too long',
-  };
-  return (code !== undefined && known[code]) || message;
 }

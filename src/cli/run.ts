@@ -1,30 +1,45 @@
 /** One run from start to finished folder: training, evaluation, metrics, pictures, and what to say of it. */
+import { resolve } from 'node:path';
 import process from 'node:process';
 import { OptionError, TrainingError } from '../errors.ts';
-import { adaptToImages, adaptToSines, type CurvePoint, runTraining } from '../experiments/run.ts';
+import { DurableTraining } from '../experiments/durable.ts';
+import { adaptToImages, adaptToSines } from '../experiments/run.ts';
 import type { Settings } from '../experiments/settings.ts';
 import { evaluationOptions, type Setup } from '../experiments/setup.ts';
-import { encodeCheckpoint } from '../meta/checkpoint.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
-import type { TrainingState } from '../meta/train.ts';
+import { BoardLog } from './board-log.ts';
 import { algorithmNames, aligned, count, describeTask, duration, percent, significant } from './format.ts';
 import { Interrupted, untilInterrupted } from './interrupt.ts';
 import { machine, peakMemoryMB, type Runtimes, startRuntimes, version } from './machine.ts';
+import { MetricsLog } from './metrics-log.ts';
 import type { Progress } from './progress.ts';
-import { type RunFolder, weightsFile } from './run-folder.ts';
+import { metricsFile, type RunFolder, weightsFile } from './run-folder.ts';
+import { type RunNotes, readNotes } from './saved-run.ts';
 
 /** A line of `metrics.jsonl` and of `--json`. */
 export interface RunEvent {
-  readonly event: 'start' | 'progress' | 'evaluation' | 'stopped' | 'result';
+  readonly event: 'start' | 'resumed' | 'progress' | 'evaluation' | 'stopped' | 'result';
 }
 
 export interface RunRequest {
+  /** An empty one, or that of a run to go on with. */
   readonly folder: RunFolder;
   readonly progress: Progress;
   /** @default cores, at most as many as tasks run at the same time */
   readonly workers?: number;
   /** @default 'cpu' */
   readonly device?: 'cpu' | 'webgpu';
+  /** Where the images came from, to find them again. */
+  readonly data?: string;
+  /** The configuration file that settings came from, to tell. */
+  readonly configuration?: string;
+  /** Whether the numbers go to an event file of TensorBoard, too. @default false */
+  readonly tensorboard?: boolean;
+  /** See `DurableOptions`. */
+  readonly checkpointEvery?: number;
+  readonly allowChanges?: boolean;
+  /** What the run came to before, where it is one that was finished. */
+  readonly before?: Pick<RunResult, 'trainSeconds' | 'totalSeconds'>;
   readonly onEvent?: (event: RunEvent) => void;
 }
 
@@ -60,8 +75,9 @@ export interface RunResult
 }
 
 /**
- * Trains, evaluates on unseen classes and fills the folder. Whatever ends it early, the weights of the
- * last finished meta-iteration are saved and the error says where; if nothing was trained, the folder goes.
+ * Trains, evaluates on unseen classes and fills the folder, going on from the checkpoint in it if there is
+ * one. Whatever ends it early, the weights of the last finished meta-iteration are saved and the error says
+ * where; if nothing was trained, a new folder goes.
  */
 export async function performRun(setup: Setup, request: RunRequest): Promise<RunResult> {
   const run = new Run(setup, request);
@@ -70,6 +86,8 @@ export async function performRun(setup: Setup, request: RunRequest): Promise<Run
   } catch (error) {
     request.progress.stop();
     throw await run.stopped(error);
+  } finally {
+    run.closeLog();
   }
 }
 
@@ -77,9 +95,15 @@ class Run {
   readonly #setup: Setup;
   readonly #request: RunRequest;
   readonly #started = performance.now();
-  readonly #lines: string[] = [];
-  readonly #curve: CurvePoint[] = [];
-  #state: TrainingState | undefined;
+  /** Of the processes before this one. */
+  #notes: RunNotes | undefined;
+  #training: DurableTraining | undefined;
+  /** Open once all is ready to train: until then there is nothing to keep. */
+  #log: MetricsLog | undefined;
+  #board: BoardLog | undefined;
+  /** Sum of the losses since the last progress event. */
+  #lossTotal = 0;
+  #isOver = false;
 
   constructor(setup: Setup, request: RunRequest) {
     this.#setup = setup;
@@ -88,23 +112,29 @@ class Run {
 
   async perform(signal: AbortSignal): Promise<RunResult> {
     const { settings } = this.#setup;
-    const { folder, device = 'cpu' } = this.#request;
+    const { folder, device = 'cpu', configuration } = this.#request;
+    const training = await this.#open();
     const runtimes = await startRuntimes(settings, this.#request);
     try {
       const workers = runtimes.training.parallelism;
+      signal.throwIfAborted();
+      this.#openLogs();
+      const iteration = training.found?.iteration;
       this.#emit({
-        event: 'start',
+        event: iteration === undefined ? 'start' : 'resumed',
+        ...(iteration === undefined ? {} : { iteration, changes: training.found?.changes }),
         version,
         settings,
         parameters: this.#setup.model.layout.size,
         workers,
         device,
         out: folder.path,
+        ...(configuration === undefined ? {} : { configuration }),
         machine: machine(),
       });
-      const { trainSeconds, innerSteps } = await this.#train(runtimes, signal);
-      await this.#save();
-      const { measures, evaluation } = await this.#judge(runtimes, signal);
+      await training.save(); // from here on the run can be killed and gone on with
+      const { trainSeconds, innerSteps } = await this.#train(training, runtimes, signal);
+      const { measures, evaluation } = await this.#judge(training, runtimes, signal);
       await this.#draw(evaluation);
       const { task, algorithm, ways, shots, transductive, metaIterations, evalTasks, seed } = settings;
       const result: RunResult = {
@@ -115,58 +145,109 @@ class Run {
         evalTasks,
         ...measures,
         ...{ seed, workers, device },
-        totalSeconds: rounded((performance.now() - this.#started) / 1000),
+        totalSeconds: rounded(this.#seconds),
         peakMemoryMB: peakMemoryMB(),
         out: folder.path,
         files: folder.files.toSorted(),
       };
       this.#emit(result);
-      await folder.write('metrics.jsonl', this.#lines.join(''));
+      this.#log?.flush();
+      await training.seal();
       return result;
     } finally {
       this.#request.progress.stop();
+      this.#board?.close();
       await runtimes.dispose();
     }
   }
 
-  async #train(runtimes: Runtimes, signal: AbortSignal) {
+  async #open(): Promise<DurableTraining> {
+    const { folder, checkpointEvery, allowChanges, before } = this.#request;
+    const training = await DurableTraining.open(this.#setup, {
+      file: folder.claim(weightsFile),
+      checkpointEvery,
+      allowChanges,
+      trainSeconds: before?.trainSeconds,
+      notes: () => this.#currentNotes(),
+    });
+    this.#training = training;
+    this.#notes = readNotes(training.found?.notes, folder.file(weightsFile));
+    this.#lossTotal = this.#notes?.lossTotal ?? 0;
+    return training;
+  }
+
+  /** Lines behind the checkpoint are of a future that is about to happen again; a finished run keeps all. */
+  #openLogs(): void {
+    const isFinished = this.#training?.found !== undefined && this.#notes === undefined;
+    const kept = isFinished ? Number.MAX_SAFE_INTEGER : this.#notes?.metricsBytes;
+    const { folder, tensorboard } = this.#request;
+    this.#log = new MetricsLog(folder.claim(metricsFile), kept);
+    if (tensorboard) this.#board = new BoardLog(folder, this.#training?.state.iteration ?? 0);
+  }
+
+  closeLog(): void {
+    this.#log?.close();
+    this.#log = undefined;
+  }
+
+  /** What a checkpoint of this moment must say for the run to go on with the same lines and numbers. */
+  #currentNotes(): RunNotes {
+    this.#log?.flush();
+    const { data, device = 'cpu', tensorboard = false } = this.#request;
+    return {
+      metricsBytes: this.#log?.size ?? this.#notes?.metricsBytes ?? 0,
+      lossTotal: this.#lossTotal,
+      totalSeconds: this.#seconds,
+      device,
+      tensorboard,
+      ...(data === undefined ? {} : { data: resolve(data) }),
+    };
+  }
+
+  /** Seconds since the start, in all processes. */
+  get #seconds(): number {
+    const before = this.#notes?.totalSeconds ?? this.#request.before?.totalSeconds ?? 0;
+    return before + (performance.now() - this.#started) / 1000;
+  }
+
+  async #train(training: DurableTraining, runtimes: Runtimes, signal: AbortSignal) {
     const { metaIterations, metaBatch, innerSteps, task, evalSteps } = this.#setup.settings;
     const { progress } = this.#request;
     const window = Math.max(1, Math.floor(metaIterations / 100)); // of a progress event
-    let lossTotal = 0;
     let note = '';
-    progress.start('training', metaIterations);
-    return runTraining(this.#setup, {
+    progress.start('training', metaIterations, training.state.iteration);
+    return training.run({
       runtime: runtimes.training,
       evaluationRuntime: runtimes.evaluation,
       signal,
-      onState: (state) => {
-        this.#state = state;
-      },
       onProgress: ({ iteration, loss, trainSeconds }) => {
-        lossTotal += loss;
+        this.#lossTotal += loss;
         if (iteration % window === 0) {
-          const meanLoss = lossTotal / window;
-          lossTotal = 0;
-          if (this.#curve.length === 0) note = `loss ${significant(meanLoss)}`;
+          const meanLoss = this.#lossTotal / window;
+          this.#lossTotal = 0;
+          if (training.curve.length === 0) note = `loss ${significant(meanLoss)}`;
+          const speed = Math.round((iteration * metaBatch * innerSteps) / trainSeconds);
+          this.#board?.scalars(iteration, {
+            'training/loss': meanLoss,
+            'training/innerStepsPerSecond': speed,
+          });
           this.#emit({
             event: 'progress',
             iteration,
             metaIterations,
             loss: meanLoss,
             trainSeconds: rounded(trainSeconds),
-            innerStepsPerSecond: Math.round((iteration * metaBatch * innerSteps) / trainSeconds),
+            innerStepsPerSecond: speed,
             residentMB: Math.round(process.memoryUsage.rss() / 2 ** 20),
           });
         }
         progress.update(iteration, note);
       },
       onPause: () => progress.pause('evaluating'),
-      onCurvePoint: async (point) => {
-        this.#curve.push(point);
-        const { iteration, mean, ci95, values } = point;
+      onCurvePoint: ({ iteration, mean, ci95, values }) => {
         const isSine = task === 'sine';
         note = isSine ? `error ${significant(mean)}` : `accuracy ${percent(mean)}`;
+        this.#board?.scalars(iteration, { [isSine ? 'training/mse' : 'training/accuracy']: mean });
         this.#emit({
           event: 'evaluation',
           iteration,
@@ -175,21 +256,22 @@ class Run {
           evalSteps,
           ...(isSine ? { mse: mean, mseCi95: ci95 } : { accuracy: mean, accuracyCi95: ci95 }),
         });
-        if (iteration < metaIterations) await this.#save();
       },
     });
   }
 
   /** The evaluation at the end, on classes never trained on. */
-  async #judge({ evaluation: runtime }: Runtimes, signal: AbortSignal) {
+  async #judge(training: DurableTraining, { evaluation: runtime }: Runtimes, signal: AbortSignal) {
     const { settings } = this.#setup;
     const { progress, folder } = this.#request;
-    const start = this.#state!;
+    const start = training.state;
     const evaluator = await compileEvaluation(evaluationOptions(this.#setup, { runtime }));
     progress.start('evaluating', settings.evalTasks);
     const evaluation = await evaluator(start, { signal, onProgress: (done) => progress.update(done) });
     progress.stop();
     const { mean, ci95 } = evaluation;
+    const tag = settings.task === 'sine' ? 'test/mse' : 'test/accuracy';
+    this.#board?.scalars(settings.metaIterations, { [tag]: mean });
     const { sinePicture, taskPicture } = await import('./pictures.ts');
     if (settings.task !== 'sine') {
       const picture = taskPicture(settings, await adaptToImages(this.#setup, { runtime, start }));
@@ -206,38 +288,43 @@ class Run {
   /** What to tell of a run that ended early, when what there is of it is saved. */
   async stopped(error: unknown): Promise<unknown> {
     const { folder } = this.#request;
-    const iteration = this.#state?.iteration ?? 0;
-    if (this.#state === undefined || (error instanceof OptionError && iteration === 0)) {
+    const training = this.#training;
+    const iteration = training?.state.iteration ?? 0;
+    if (folder.isNew && (!training?.isOnDisk || (error instanceof OptionError && iteration === 0))) {
+      await training?.abandon();
       await folder.discard();
       return error;
     }
+    if (training === undefined || this.#log === undefined) return error; // it was not gone on with
     const reason = error instanceof Interrupted ? 'interrupted' : (error as Error).message;
-    this.#emit({ event: 'stopped', iteration, reason, out: folder.path });
-    await this.#save();
-    await this.#draw();
+    try {
+      this.#emit({ event: 'stopped', iteration, reason, out: folder.path });
+      this.#isOver = true;
+      await training.close();
+      await this.#draw();
+    } catch (fault) {
+      if (error instanceof Interrupted) return error.saying((fault as Error).message);
+      return error;
+    }
     const where =
       `the weights after ${count(iteration)} of ${count(this.#setup.settings.metaIterations)} ` +
       `meta-iterations are in ${folder.file(weightsFile)}`;
-    if (error instanceof Interrupted) return error.saying(where);
-    const Kind = error instanceof TrainingError ? TrainingError : Error;
-    return new Kind(`${reason}; ${where}`, { cause: error });
+    const remedy = `go on with: anole train --resume ${folder.path}`;
+    if (error instanceof Interrupted) return error.saying(`${where}; ${remedy}`);
+    if (error instanceof TrainingError) return new TrainingError(`${reason}; ${where}`, { cause: error });
+    return new Error(`${reason}; ${where}; ${remedy}`, { cause: error });
   }
 
+  /** Nothing follows the line that says it stopped, though the training may be at its last meta-iteration. */
   #emit<E extends RunEvent>(event: E): void {
-    this.#lines.push(`${JSON.stringify(event)}\n`);
+    if (this.#isOver) return;
+    this.#log?.append(event);
     this.#request.onEvent?.(event);
-  }
-
-  async #save(): Promise<void> {
-    const { folder } = this.#request;
-    const settings = { ...this.#setup.settings };
-    await folder.write(weightsFile, encodeCheckpoint({ ...this.#setup, settings, state: this.#state! }));
-    await folder.write('metrics.jsonl', this.#lines.join(''));
   }
 
   async #draw(end?: Evaluation): Promise<void> {
     const { learningCurvePicture } = await import('./pictures.ts');
-    const picture = learningCurvePicture(this.#setup.settings, this.#curve, end);
+    const picture = learningCurvePicture(this.#setup.settings, this.#training?.curve ?? [], end);
     if (picture !== undefined) await this.#request.folder.write('learning-curve.svg', picture);
   }
 }

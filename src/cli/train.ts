@@ -1,12 +1,22 @@
 /** `anole train`: meta-trains, evaluates on unseen classes, and leaves a folder with what came of it. */
 import { Command } from 'commander';
-import { resolveSettings, rules, type TaskName } from '../experiments/settings.ts';
+import { OptionError } from '../errors.ts';
+import { decodeProgress } from '../experiments/progress.ts';
+import {
+  checkSettings,
+  resolveSettings,
+  rules,
+  type Settings,
+  type TaskName,
+} from '../experiments/settings.ts';
 import { setUp } from '../experiments/setup.ts';
+import { type Configuration, explained, readConfiguration, withMachine } from './configuration.ts';
 import { describeImages, imagesEvent, isImageFolder, readImages } from './images.ts';
 import { addTrainFlags, givenSettings, type TrainFlags } from './options.ts';
 import { terminalProgress } from './progress.ts';
-import { performRun, type RunEvent, summary } from './run.ts';
+import { performRun, type RunEvent, type RunResult, summary } from './run.ts';
 import { RunFolder } from './run-folder.ts';
+import { readNotes, readResult, readRun } from './saved-run.ts';
 
 export function trainCommand(): Command {
   const command = new Command('train')
@@ -14,9 +24,10 @@ export function trainCommand(): Command {
     .description(
       'Meta-trains an initialization on sine waves, glyphs (drawn characters, no data needed), Omniglot,\n' +
         'Mini-ImageNet or images of your own (folders of JPEG, PNG or WebP files, one for each class),\n' +
-        'evaluates it on classes it has never seen, and saves weights, metrics and pictures.',
+        'evaluates it on classes it has never seen, and saves weights, metrics and pictures. A run that was\n' +
+        'stopped, even killed, is gone on with by --resume, to the same numbers.',
     )
-    .argument('<task>', rules.task.choices!.join(', '));
+    .argument('[task]', `${rules.task.choices!.join(', ')}; or as the configuration says`);
   return addTrainFlags(command)
     .addHelpText(
       'after',
@@ -29,26 +40,98 @@ export function trainCommand(): Command {
         '  anole train mini-imagenet --preset m55 --data ~/data  Table 1, 5-shot 5-way',
         '  anole train images --data ~/pets --shots 1            your own classes',
         '  anole train omniglot --meta-iters 1000 --eval-tasks 300 --algorithm fomaml --tail-shots 5',
+        '  anole train --resume runs/omniglot-…                  go on where that run was stopped',
+        '',
+        'Settings come from flags, then from environment variables such as ANOLE_INNER_LR for --inner-lr,',
+        'then from a configuration file such as anole.config.json, then from the preset and the defaults.',
       ].join('\n'),
     )
     .action(train);
 }
 
-async function train(task: string, flags: TrainFlags): Promise<void> {
-  const settings = resolveSettings({
-    task: task as TaskName, // checked there
-    preset: flags.preset,
-    given: givenSettings(flags),
-  });
+async function train(task: string | undefined, given: TrainFlags): Promise<void> {
+  const configuration = await readConfiguration(given.config);
+  const flags = withMachine(given, configuration);
+  const print = flags.json ? (event: RunEvent) => console.log(JSON.stringify(event)) : () => {};
+  const [settings, result] =
+    flags.resume === undefined
+      ? await startRun(task, { flags, configuration }, print)
+      : await resumeRun(flags.resume, task, flags, print);
+  if (!flags.json) console.log(summary(settings, result));
+}
+
+type Print = (event: RunEvent) => void;
+
+async function startRun(
+  named: string | undefined,
+  { flags, configuration }: { readonly flags: TrainFlags; readonly configuration: Configuration },
+  onEvent: Print,
+): Promise<[Settings, RunResult]> {
+  const { preset, task, ...configured } = configuration.values;
+  const chosen = named ?? task;
+  if (chosen === undefined) {
+    throw new OptionError(
+      `task: expected one of ${rules.task.choices!.join(', ')}, got none: name one, or a run with --resume`,
+    );
+  }
+  if (flags.allowChanges) throw new OptionError('allowChanges: there is no run to change: add --resume');
+  const settings = explained(configuration, flags, () =>
+    resolveSettings({
+      task: chosen as TaskName, // checked there
+      preset: flags.preset ?? preset,
+      given: { ...givenSettings(configured), ...givenSettings(flags) },
+    }),
+  );
   const progress = terminalProgress(flags);
   const images = await readImages(settings, { data: flags.data, progress });
   if (isImageFolder(images)) {
     console.log(flags.json ? JSON.stringify(imagesEvent(images)) : describeImages(images));
   }
-  const setup = setUp(settings, images);
+  const setup = explained(configuration, flags, () => setUp(settings, images));
   const folder =
     flags.out === undefined ? await RunFolder.createNamed(settings.task) : await RunFolder.create(flags.out);
-  const print = flags.json ? (event: RunEvent) => console.log(JSON.stringify(event)) : () => {};
-  const result = await performRun(setup, { folder, progress, onEvent: print, ...flags });
-  if (!flags.json) console.log(summary(settings, result));
+  const request = { ...flags, configuration: configuration.file, folder, progress, onEvent };
+  return [settings, await performRun(setup, request)];
+}
+
+/** Goes on with a run; one that is finished is shown again. */
+async function resumeRun(
+  run: string,
+  task: string | undefined,
+  flags: TrainFlags,
+  onEvent: Print,
+): Promise<[Settings, RunResult]> {
+  if (flags.out !== undefined) {
+    throw new OptionError('out: a run that is gone on with stays in its folder: leave it out');
+  }
+  const { folder, path, settings: saved, checkpoint } = await readRun(run);
+  if (task !== undefined && task !== saved.task) {
+    throw new OptionError(`task: ${folder} is a run of ${saved.task}, not of ${task}: leave the task out`);
+  }
+  const notes = readNotes(decodeProgress(checkpoint.progress, path).notes, path);
+  const settings = wantedSettings(saved, flags);
+  const { device = notes?.device, data = notes?.data, tensorboard = notes?.tensorboard } = flags;
+  if (notes !== undefined && device !== notes.device && !flags.allowChanges) {
+    throw new OptionError(
+      `device: the run began on ${notes.device}, where numbers are rounded otherwise than on ${device}: ` +
+        'leave it out, or allow it with allowChanges',
+    );
+  }
+  const before = notes === undefined ? await readResult(folder) : undefined;
+  const isSame = JSON.stringify(settings) === JSON.stringify(saved);
+  if (before !== undefined && isSame && checkpoint.iteration === settings.metaIterations) {
+    onEvent(before);
+    return [settings, before];
+  }
+  const progress = terminalProgress(flags);
+  const setup = setUp(settings, await readImages(settings, { data, progress }));
+  const request = { ...flags, device, data, tensorboard, before, folder: RunFolder.of(folder), onEvent };
+  return [settings, await performRun(setup, { ...request, progress })];
+}
+
+/** The settings of a run with what is given beside `--resume`; whether they may differ is decided later. */
+function wantedSettings(saved: Settings, flags: TrainFlags): Settings {
+  const given = givenSettings(flags);
+  if (flags.preset === undefined) return checkSettings({ ...saved, ...given });
+  return resolveSettings({ task: saved.task, preset: flags.preset, given });
 }

@@ -163,3 +163,5 @@ export const presets = {
   m55t: { ...miniImagenet5way, shots: 5, evalBatch: 15, transductive: true },
   sine: { task: 'sine', ...sine },
 } as const satisfies Record<string, Preset>;
+
+export type PresetName = keyof typeof presets;

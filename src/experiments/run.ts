@@ -7,6 +7,7 @@ import { compileEvaluation, type Evaluation, meanSquaredError } from '../meta/ev
 import { resolveLearner } from '../meta/learner.ts';
 import { initialState, metaTrain, type TrainingState } from '../meta/train.ts';
 import type { Runtime } from '../runtime/runtime.ts';
+import type { Settings } from './settings.ts';
 import { evaluationOptions, type Setup, trainingOptions } from './setup.ts';
 
 /** Tasks behind a point of the learning curve: few, since adapting to one costs as much as training on ten. */
@@ -27,16 +28,29 @@ export interface CurvePoint extends Evaluation {
   readonly iteration: number;
 }
 
+/** What a training has come to, and can be gone on with from. */
+export interface TrainingSoFar {
+  readonly state: TrainingState;
+  /** The points of the learning curve. */
+  readonly curve: readonly CurvePoint[];
+  /** Time spent in meta-iterations. */
+  readonly trainSeconds: number;
+}
+
 export interface RunOptions {
   readonly runtime: Runtime;
   /** For the learning curve. @default `runtime` */
   readonly evaluationRuntime?: Runtime;
-  /** Told the state to be trained, once, before it is: changed in place from then on. */
+  /** Where to go on. @default a fresh start */
+  readonly from?: TrainingSoFar;
+  /** Told the state to be trained, before it is: changed in place from then on. */
   readonly onState?: (state: TrainingState) => void;
   readonly onProgress?: (progress: RunProgress) => void;
   /** Training pauses for a point of the learning curve. */
   readonly onPause?: () => void;
   readonly onCurvePoint?: (point: CurvePoint) => void | Promise<void>;
+  /** All of a meta-iteration is done, its point of the curve too; training waits. */
+  readonly onIteration?: (iteration: number) => void | Promise<void>;
   readonly signal?: AbortSignal;
 }
 
@@ -53,16 +67,12 @@ export interface TrainedRun {
  */
 export async function runTraining(setup: Setup, options: RunOptions): Promise<TrainedRun> {
   const { settings, trainTasks } = setup;
-  const {
-    runtime,
-    evaluationRuntime = runtime,
-    onState,
-    onProgress,
-    onPause,
-    onCurvePoint,
-    signal,
-  } = options;
+  const { runtime, evaluationRuntime = runtime, from, signal } = options;
+  const { onState, onProgress, onPause, onCurvePoint, onIteration } = options;
   const { evalEvery } = settings;
+  if (from !== undefined && isComplete(settings, from)) {
+    return { state: from.state, trainSeconds: from.trainSeconds, innerSteps: innerSteps(settings) };
+  }
   const curve = { runtime: evaluationRuntime, tasks: trainTasks, evalTasks: curveTasks };
   const evaluator = evalEvery > 0 ? await compileEvaluation(evaluationOptions(setup, curve)) : undefined;
   let started: number | undefined; // when the first task is drawn: by then all is compiled
@@ -74,32 +84,45 @@ export async function runTraining(setup: Setup, options: RunOptions): Promise<Tr
     },
   };
   const training = { ...trainingOptions(setup, runtime), tasks, signal };
-  let state = initialState(training);
+  let state = from?.state ?? initialState(training);
   onState?.(state);
+  let judged = from?.curve.at(-1)?.iteration ?? -1;
   const judge = async (iteration: number) => {
-    if (evaluator === undefined || iteration % evalEvery !== 0) return;
+    if (evaluator === undefined || iteration % evalEvery !== 0 || iteration <= judged) return;
     onPause?.();
     await onCurvePoint?.({ iteration, ...(await evaluator(state, { signal })) });
+    judged = iteration;
   };
-  await judge(0);
+  await judge(state.iteration); // not when that was done before it was stopped
   let pauses = 0;
-  let trainSeconds = 0;
+  let trainSeconds = from?.trainSeconds ?? 0;
+  const before = trainSeconds;
   for await (const { iteration, loss, state: reached } of metaTrain({ ...training, from: state })) {
     if (state !== reached) {
       state = reached;
       onState?.(state);
     }
     const now = performance.now();
-    trainSeconds = (now - started! - pauses) / 1000;
+    trainSeconds = before + (now - started! - pauses) / 1000;
     onProgress?.({ iteration, loss, trainSeconds });
     await judge(iteration);
+    await onIteration?.(iteration);
     pauses += performance.now() - now;
   }
-  return {
-    state,
-    trainSeconds,
-    innerSteps: settings.metaIterations * settings.metaBatch * settings.innerSteps,
-  };
+  return { state, trainSeconds, innerSteps: innerSteps(settings) };
+}
+
+/** Whether nothing is left to train, nor a point of the learning curve to add. */
+export function isComplete(
+  { metaIterations, evalEvery }: Settings,
+  { state, curve }: Pick<TrainingSoFar, 'state' | 'curve'>,
+): boolean {
+  const endsInPoint = evalEvery > 0 && metaIterations % evalEvery === 0;
+  return state.iteration >= metaIterations && (!endsInPoint || curve.at(-1)?.iteration === metaIterations);
+}
+
+function innerSteps({ metaIterations, metaBatch, innerSteps: k }: Settings): number {
+  return metaIterations * metaBatch * k;
 }
 
 /** A task with what a model says about its queries before and after adaptation. */

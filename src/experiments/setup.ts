@@ -37,18 +37,23 @@ const sinePoints = 50;
  * @throws {OptionError} when the tasks need more classes or images than there are
  */
 export function setUp(settings: Settings, images?: ImageSplit): Setup {
+  const layout = layoutFor(settings);
+  const [trainTasks, testTasks] =
+    settings.task === 'sine' ? sines(settings) : classes(settings, images ?? imagesWithoutData(settings));
+  const setup = { settings, trainTasks, testTasks, ...layout };
+  planInnerLoop({ ...settings, ...layout, tasks: trainTasks });
+  return setup;
+}
+
+/** Model and optimizers, which need no data. */
+export function layoutFor(settings: Settings): CheckpointLayout {
+  const { task, ways, innerLr, outerOptimizer } = settings;
   const innerOptimizer =
     settings.innerOptimizer === 'adam'
-      ? adam({ learningRate: settings.innerLr, beta1: 0 }) // §6.1
-      : sgd({ learningRate: settings.innerLr });
-  const { outerOptimizer } = settings;
-  const [model, trainTasks, testTasks] =
-    settings.task === 'sine'
-      ? ([mlp(), ...sines(settings)] as const)
-      : classes(settings, images ?? imagesWithoutData(settings));
-  const setup = { settings, trainTasks, testTasks, model, innerOptimizer, outerOptimizer };
-  planInnerLoop({ ...settings, tasks: trainTasks, model, innerOptimizer });
-  return setup;
+      ? adam({ learningRate: innerLr, beta1: 0 }) // §6.1
+      : sgd({ learningRate: innerLr });
+  const model = task === 'sine' ? mlp() : networkFor(imageShape(settings), ways);
+  return { model, innerOptimizer, outerOptimizer };
 }
 
 function sines({ shots, trainShots }: Settings): [TaskSource, TaskSource] {
@@ -60,12 +65,17 @@ function sines({ shots, trainShots }: Settings): [TaskSource, TaskSource] {
   return [sineTasks(), sineTasks()];
 }
 
-function classes(settings: Settings, { train, test }: ImageSplit): [Model, TaskSource, TaskSource] {
+function classes(settings: Settings, { train, test }: ImageSplit): [TaskSource, TaskSource] {
   checkImages(settings, train, 'trainShots', 0);
   checkImages(settings, test, 'shots', queryShots(settings));
   const { ways } = settings;
-  const model = networkFor(train.imageShape, ways);
-  return [model, fewShotTasks(train, { ways }), fewShotTasks(test, { ways })];
+  return [fewShotTasks(train, { ways }), fewShotTasks(test, { ways })];
+}
+
+/** [height, width, channels] of the images of a task. */
+function imageShape({ task, imageSize, gray }: Settings): ImageClasses['imageShape'] {
+  if (task === 'mini-imagenet') return [84, 84, 3];
+  return task === 'images' ? [imageSize!, imageSize!, gray ? 1 : 3] : [28, 28, 1];
 }
 
 /** The paper's network for Omniglot up to 32 pixels, above that the one for Mini-ImageNet. */

@@ -5,8 +5,9 @@
  */
 import { ShapeError } from '../errors.ts';
 import { add, div, maximum } from './elementwise.ts';
+import { gather } from './linear.ts';
 import { requireFloat } from './reductions.ts';
-import { pad, reshape, slice } from './shaping.ts';
+import { broadcastTo, concat, pad, reshape } from './shaping.ts';
 import { apply, constant, type Padding2d, type RulesOf, type Tensor } from './tensor.ts';
 import { arrayOf, formatType, isFloat, type Shape, sameShape, size, type TensorType } from './type.ts';
 
@@ -239,21 +240,73 @@ export function conv2d(x: Tensor, w: Tensor, options: WindowOptions = {}): Tenso
   return reshape(merged, [...x.shape.slice(0, -3), ...merged.shape.slice(1)]);
 }
 
+export interface PatchOptions extends WindowOptions {
+  /** End every patch with a 1, so that a product with it can add a shift. @default false */
+  one?: boolean;
+}
+
 /**
  * The patches a convolution sees: images [..., N, H, W, C] → [..., N, H', W', kernel²·C], each patch in the
- * order of a filter's [kernel, kernel, C]. It is the convolution with the identity as its filter, and is
- * lowered to the look-up alone.
+ * order of a filter's [kernel, kernel, C]: one look-up in the images' pixels, by a constant table.
  */
-export function patches2d(x: Tensor, kernel: number, options: WindowOptions = {}): Tensor {
-  const channels = x.shape.at(-1)!;
-  const length = kernel * kernel * channels;
-  const identity = arrayOf(x.dtype, length * length);
-  for (let i = 0; i < length; i++) identity[i * length + i] = 1;
-  return conv2d(
-    x,
-    constant({ dtype: x.dtype, shape: [kernel, kernel, channels, length] }, identity),
-    options,
-  );
+export function patches2d(x: Tensor, kernel: number, options: PatchOptions = {}): Tensor {
+  return patchesByPlace2d(x, kernel, { ...options, window: 1 })[0]!;
+}
+
+/**
+ * The same patches parted by their place in the squares of `window` × `window` outputs that a pooling goes
+ * over: `window²` tensors [..., N, H' / window, W' / window, kernel²·C].
+ * @throws {ShapeError} when the outputs are no whole number of windows
+ */
+export function patchesByPlace2d(
+  x: Tensor,
+  kernel: number,
+  options: PatchOptions & { window: number },
+): Tensor[] {
+  const { stride = 1, padding = 'same', one = false, window } = options;
+  requireWhole('patches2d', 'a stride', stride);
+  const [height, width, channels] = x.shape.slice(-3) as [number, number, number];
+  const [rows, columns] = resolvePadding(padding, [height, width], [kernel, kernel], stride);
+  const outHeight = outputLength(height, kernel, stride, rows);
+  const outWidth = outputLength(width, kernel, stride, columns);
+  if (outHeight % window !== 0 || outWidth % window !== 0) {
+    throw new ShapeError(
+      `patches2d: ${outHeight}x${outWidth} patches can not be parted in windows of ${window}`,
+    );
+  }
+  const pixels = height * width * channels;
+  const patch = (outRow: number, outColumn: number): number[] => {
+    const taps = Array.from({ length: kernel * kernel }, (_, tap) => {
+      const row = outRow * stride - rows[0] + Math.floor(tap / kernel);
+      const column = outColumn * stride - columns[0] + (tap % kernel);
+      const inside = row >= 0 && row < height && column >= 0 && column < width;
+      const first = (row * width + column) * channels;
+      return Array.from({ length: channels }, (_, channel) => (inside ? first + channel : pixels));
+    });
+    return one ? [...taps.flat(), pixels + 1] : taps.flat();
+  };
+  const lead = x.shape.slice(0, -3);
+  // Behind the pixels stand a 0, for the padding, and a 1.
+  const beside = broadcastTo(constant({ dtype: x.dtype, shape: [2] }, arrayOf(x.dtype, 2).fill(1, 1)), [
+    ...lead,
+    2,
+  ]);
+  const complete = concat([reshape(x, [...lead, pixels]), beside], -1);
+  const length = kernel * kernel * channels + Number(one);
+  const [placeRows, placeColumns] = [outHeight / window, outWidth / window];
+  return Array.from({ length: window * window }, (_, place) => {
+    const table: number[] = [];
+    for (let row = Math.floor(place / window); row < outHeight; row += window) {
+      for (let column = place % window; column < outWidth; column += window)
+        table.push(...patch(row, column));
+    }
+    return reshape(lookUp(complete, table, -1), [...lead, placeRows, placeColumns, length]);
+  });
+}
+
+/** `gather` by a constant table. */
+function lookUp(x: Tensor, table: readonly number[], axis: number): Tensor {
+  return gather(x, constant({ dtype: 'int32', shape: [table.length] }, Int32Array.from(table)), axis);
 }
 
 /** The elements at each place of a pooling window: `window²` tensors of the output's shape. */
@@ -272,17 +325,21 @@ function windowParts(x: Tensor, window: number, options: WindowOptions, fill: nu
     );
   }
   const around = (side: 0 | 1) => [...new Array<number>(lead).fill(0), rows[side], columns[side], 0];
-  const padded = pad(x, { low: around(0), high: around(1), value: fill });
-  const sizes = [
-    ...x.shape.slice(0, -3),
-    outputLength(height, window, stride, rows),
-    outputLength(width, window, stride, columns),
-    channels,
-  ];
-  const steps = [...new Array<number>(lead).fill(1), stride, stride, 1];
+  const isPadded = [...rows, ...columns].some((length) => length > 0);
+  const padded = isPadded ? pad(x, { low: around(0), high: around(1), value: fill }) : x;
+  const outHeight = outputLength(height, window, stride, rows);
+  const outWidth = outputLength(width, window, stride, columns);
+  const [paddedHeight, paddedWidth] = padded.shape.slice(-3) as [number, number];
+  const pixels = reshape(padded, [...x.shape.slice(0, lead), paddedHeight * paddedWidth, channels]);
   return Array.from({ length: window * window }, (_, place) => {
-    const starts = [...new Array<number>(lead).fill(0), Math.floor(place / window), place % window, 0];
-    return slice(padded, starts, sizes, steps);
+    const table: number[] = [];
+    for (let row = 0; row < outHeight; row++) {
+      for (let column = 0; column < outWidth; column++) {
+        const from = row * stride + Math.floor(place / window);
+        table.push(from * paddedWidth + column * stride + (place % window));
+      }
+    }
+    return reshape(lookUp(pixels, table, -2), [...x.shape.slice(0, lead), outHeight, outWidth, channels]);
   });
 }
 

@@ -166,7 +166,7 @@ function passThrough<K extends Operator>(gradient: (cotangent: Tensor) => Tensor
 }
 
 type Elementwise =
-  | ('neg' | 'exp' | 'log' | 'sqrt' | 'sin' | 'cos' | 'tanh' | 'sigmoid' | 'relu' | 'abs' | 'sign')
+  | ('neg' | 'exp' | 'log' | 'sqrt' | 'sin' | 'cos' | 'tanh' | 'sigmoid' | 'relu' | 'step' | 'abs' | 'sign')
   | ('add' | 'sub' | 'mul' | 'div' | 'pow' | 'maximum' | 'minimum')
   | ('equal' | 'less' | 'greater' | 'lessEqual' | 'greaterEqual' | 'and' | 'or' | 'not')
   | ('select' | 'cast' | 'identity' | 'stopGradient');
@@ -184,7 +184,12 @@ export const elementwise: RulesOf<Elementwise> = {
   relu: unary(
     'relu',
     (x) => Math.max(x, 0),
-    (g, _, y) => select(greater(y, 0), g, 0),
+    (g, _, y) => mul(g, step(y)),
+  ),
+  step: unary(
+    'step',
+    (x) => Number(x > 0),
+    () => undefined,
   ),
   abs: unary('abs', Math.abs, (g, x) => mul(g, sign(x))),
   sign: unary('sign', Math.sign, () => undefined),
@@ -210,12 +215,12 @@ export const elementwise: RulesOf<Elementwise> = {
     (g, _, b, y) => [div(g, b), neg(div(mul(g, y), b))],
   ),
   maximum: binary('maximum', Math.max, (g, a, b) => {
-    const first = greaterEqual(a, b); // a tie goes to the first operand
-    return [select(first, g, 0), select(first, 0, g)];
+    const second = mul(g, step(sub(b, a))); // a tie goes to the first operand
+    return [sub(g, second), second];
   }),
   minimum: binary('minimum', Math.min, (g, a, b) => {
-    const first = lessEqual(a, b);
-    return [select(first, g, 0), select(first, 0, g)];
+    const second = mul(g, step(sub(a, b)));
+    return [sub(g, second), second];
   }),
   pow: {
     infer([x]) {
@@ -317,6 +322,11 @@ export function sigmoid(x: Tensor): Tensor {
 /** max(x, 0); its gradient at 0 is 0. */
 export function relu(x: Tensor): Tensor {
   return apply('relu', elementwise.relu, [x], {});
+}
+
+/** 1 where x > 0, 0 elsewhere: the derivative of `relu`. */
+export function step(x: Tensor): Tensor {
+  return apply('step', elementwise.step, [x], {});
 }
 
 export function abs(x: Tensor): Tensor {

@@ -4,10 +4,11 @@
  */
 import { ShapeError } from '../errors.ts';
 import { add, identity, scalar } from './elementwise.ts';
+import { scatterAdd } from './linear.ts';
 import { isOperation, rulesOf } from './operators.ts';
 import { requireFloat } from './reductions.ts';
 import { broadcastTo, concat } from './shaping.ts';
-import { isKind, type Tensor } from './tensor.ts';
+import { constant, isKind, type Tensor } from './tensor.ts';
 import { mapRecord, nodesOf } from './trace.ts';
 import { formatType, isFloat, type Shape } from './type.ts';
 
@@ -88,9 +89,12 @@ function zeros(shape: Shape, like: Tensor): Tensor {
 /**
  * The sum of cotangents that met at one node. Those of slices are zero-padded windows: where such
  * windows do not overlap they are joined by one concat, so that the gradient of a flat parameter vector
- * is laid out leaf by leaf and never added up from vectors that are mostly zeros.
+ * is laid out leaf by leaf and never added up from vectors that are mostly zeros. So are those of look-ups
+ * by constant tables that have no entry in common, such as the places of pooling windows.
  */
 function sumAll(cotangents: readonly Tensor[]): Tensor {
+  const scattered = joinScattered(cotangents);
+  if (scattered !== undefined) return scattered;
   const windows: Window[] = [];
   const rest: Tensor[] = [];
   for (const cotangent of cotangents) {
@@ -138,4 +142,27 @@ function joinWindows(windows: readonly Window[]): Tensor {
   }
   fillTo(padded.shape[axis]!);
   return concat(parts, axis);
+}
+
+/** One scatter in place of several to different places, or undefined where they are not that. */
+function joinScattered(cotangents: readonly Tensor[]): Tensor | undefined {
+  const scatters: Tensor<'scatterAdd'>[] = [];
+  const places: number[] = [];
+  for (const node of cotangents) {
+    if (!isKind(node, 'scatterAdd')) return undefined;
+    const indices = node.inputs[1]!;
+    if (!isKind(indices, 'constant') || indices.rank !== 1) return undefined;
+    scatters.push(node);
+    for (const place of indices.attributes.data) places.push(place);
+  }
+  const [first] = scatters;
+  if (first === undefined || scatters.length < 2 || new Set(places).size < places.length) return undefined;
+  const { axis, length } = first.attributes;
+  if (scatters.some(({ attributes }) => attributes.axis !== axis)) return undefined;
+  const updates = concat(
+    scatters.map(({ inputs }) => inputs[0]!),
+    axis,
+  );
+  const table = constant({ dtype: 'int32', shape: [places.length] }, Int32Array.from(places));
+  return scatterAdd(updates, table, { axis, length });
 }

@@ -1,5 +1,12 @@
 /** Symbolic tensors: operators, tracing, gradients, simplification, printing. */
-export { averagePool2d, conv2d, maxPool2d, patches2d, type WindowOptions } from './convolution.ts';
+export {
+  averagePool2d,
+  conv2d,
+  maxPool2d,
+  patches2d,
+  patchesByPlace2d,
+  type WindowOptions,
+} from './convolution.ts';
 export {
   abs,
   add,
@@ -29,6 +36,7 @@ export {
   sign,
   sin,
   sqrt,
+  step,
   stopGradient,
   sub,
   tanh,

@@ -3,14 +3,13 @@
  * rules that remove what tracing and differentiation leave behind. Dead code needs no pass: a graph is
  * what its outputs reach.
  */
-import { convolution } from './convolution.ts';
 import { add, mul, neg, scalar, sub } from './elementwise.ts';
 import { evaluateNode } from './evaluate.ts';
-import { gather, matmul } from './linear.ts';
+import { matmul } from './linear.ts';
 import { isOperation } from './operators.ts';
 import { sum } from './reductions.ts';
 import { reshape, slice, transpose } from './shaping.ts';
-import { apply, constant, isKind, type NodeKind, Tensor } from './tensor.ts';
+import { constant, isKind, type NodeKind, Tensor } from './tensor.ts';
 import { type Graph, mapGraph } from './trace.ts';
 import { broadcastShapes, isFloat, sameShape, type Value } from './type.ts';
 
@@ -121,8 +120,6 @@ function rewrite(node: Tensor): Tensor | undefined {
     }
     case 'slice':
       return sliceOfConcat(node as Tensor<'slice'>, a);
-    case 'conv2d':
-      return hoistConvolution(a, b!, node as Tensor<'conv2d'>);
     case 'matmul':
       return absorbTransposes(node as Tensor<'matmul'>, a, b!);
     default:
@@ -193,18 +190,6 @@ function sliceOfConcat(node: Tensor<'slice'>, joined: Tensor): Tensor | undefine
     offset = end;
   }
   return undefined;
-}
-
-/**
- * Constant filters on selected images: the same as selecting from all images filtered. The mini-batches
- * of an inner loop then share one look-up of the patches of their task. Not for a few out of many.
- */
-function hoistConvolution(x: Tensor, filter: Tensor, node: Tensor<'conv2d'>): Tensor | undefined {
-  if (!isKind(x, 'gather') || x.attributes.axis !== 0 || !isKind(filter, 'constant')) return undefined;
-  const [source, indices] = x.inputs as [Tensor, Tensor];
-  if (indices.rank !== 1 || source.rank !== 4 || source.shape[0]! > 16 * indices.size) return undefined;
-  const { strides, padding } = node.attributes;
-  return gather(apply('conv2d', convolution.conv2d, [source, filter], { strides, padding }), indices);
 }
 
 /** A transpose of the last two axes before a product becomes a flag of the product. */

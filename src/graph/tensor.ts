@@ -33,6 +33,7 @@ export interface OperatorAttributes {
   tanh: None;
   sigmoid: None;
   relu: None;
+  step: None;
   abs: None;
   sign: None;
   add: None;

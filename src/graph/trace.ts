@@ -9,6 +9,16 @@ export interface Graph<In extends string = string, Out extends string = string> 
 }
 
 /**
+ * A program that goes round. The body's outputs are its inputs of the same names in the next round; `end` is
+ * computed once, from the last of them. Inputs that are not carried on so are the same in every round, but
+ * for `round`, int32 []: it counts from the program's input `firstRound`, and there are `rounds` of them.
+ */
+export interface Loop<In extends string = string, Out extends string = string> {
+  readonly body: Graph;
+  readonly end: Graph<In, Out>;
+}
+
+/**
  * Calls `fn` once on symbolic inputs of the given types and returns what it computes as a graph.
  *
  *     trace({ x: float32(5, 784), w: float32(784, 64) }, ({ x, w }) => ({ y: tanh(matmul(x, w)) }))

@@ -27,11 +27,13 @@ export interface CheckpointContent extends CheckpointLayout {
   readonly state: TrainingState;
   /** Plain data to find again in the file, such as the settings of the run. */
   readonly settings: Readonly<Record<string, unknown>>;
+  /** Plain data that changes as the run goes on, such as its learning curve. @default none */
+  readonly progress?: Readonly<Record<string, unknown>>;
 }
 
 /** The bytes of a checkpoint. Equal arguments give equal bytes. */
 export function encodeCheckpoint(content: CheckpointContent): Uint8Array {
-  const { state, settings } = content;
+  const { state, settings, progress } = content;
   const vectors: Record<string, Float32Array> = {};
   for (const { name, shape, offset } of content.model.layout.leaves) {
     vectors[name] = state.parameters.subarray(offset, offset + size(shape));
@@ -47,6 +49,7 @@ export function encodeCheckpoint(content: CheckpointContent): Uint8Array {
     settings: JSON.stringify(settings),
     iteration: String(state.iteration),
     random: JSON.stringify(state.random),
+    ...(progress === undefined ? {} : { progress: JSON.stringify(progress) }),
   });
 }
 
@@ -54,6 +57,8 @@ export function encodeCheckpoint(content: CheckpointContent): Uint8Array {
 export interface Checkpoint {
   /** Any JSON object: whoever wrote the file chose it. */
   readonly settings: Readonly<Record<string, unknown>>;
+  /** Any JSON object, or nothing where none was written. */
+  readonly progress?: Readonly<Record<string, unknown>>;
   /** Meta-iterations done. */
   readonly iteration: number;
   /**
@@ -79,15 +84,20 @@ export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
   }
   const settings = readJson(metadata.settings);
   const random = readJson(metadata.random);
+  const progress = readJson(metadata.progress);
   const iteration = Number(metadata.iteration);
-  if (typeof settings !== 'object' || settings === null || Array.isArray(settings)) {
+  if (!isObject(settings)) {
     throw new DataError(`${name}: its settings are not a JSON object: save it again`);
+  }
+  if (metadata.progress !== undefined && !isObject(progress)) {
+    throw new DataError(`${name}: its progress is not a JSON object: save it again`);
   }
   if (!isRandomState(random) || !Number.isSafeInteger(iteration) || iteration < 0) {
     throw new DataError(`${name}: its iteration or random state is damaged: save it again`);
   }
   return {
-    settings: settings as Readonly<Record<string, unknown>>,
+    settings,
+    ...(isObject(progress) ? { progress } : {}),
     iteration,
     state: (layout) => {
       const expected = expectedTensors(layout);
@@ -167,6 +177,10 @@ function readJson(text: string | undefined): unknown {
   } catch {
     return undefined;
   }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isRandomState(value: unknown): value is RandomState {

@@ -1,5 +1,5 @@
 /** First-order MAML (§3): MAML with the Jacobian of the inner loop replaced by the identity. */
-import { sub } from '../graph/elementwise.ts';
+import { difference } from '../nn/parameters.ts';
 import type { Algorithm } from './inner-loop.ts';
 
 /**
@@ -8,10 +8,9 @@ import type { Algorithm } from './inner-loop.ts';
  */
 export const fomaml: Algorithm = {
   name: 'fomaml',
-  chunks: true,
-  direction({ start, batches, step }) {
-    const adapted = batches.slice(0, -1).reduce((point, batch) => step(point, batch), start);
-    const afterTail = step(adapted, batches.at(-1)!);
-    return { ...afterTail, direction: sub(afterTail.parameters, adapted.parameters) };
+  ownBatches: 1,
+  direction({ start: adapted, step }, [tail]) {
+    const afterTail = step(adapted, tail!);
+    return { ...afterTail, direction: difference(afterTail.parameters, adapted.parameters) };
   },
 };

@@ -1,5 +1,5 @@
 /** Joint training (§3): the loss expected over all tasks, minimized with no thought of adaptation. */
-import { sub } from '../graph/elementwise.ts';
+import { difference } from '../nn/parameters.ts';
 import type { Algorithm } from './inner-loop.ts';
 
 /**
@@ -8,9 +8,9 @@ import type { Algorithm } from './inner-loop.ts';
  */
 export const joint: Algorithm = {
   name: 'joint',
-  chunks: true,
-  direction({ initial, start, batches, step }) {
-    const moved = batches.reduce((point, batch) => step(point, batch, initial), start);
-    return { ...moved, direction: sub(moved.parameters, initial) };
+  ownBatches: 0,
+  advance: ({ initial, start, step }, batch) => step(start, batch, initial),
+  direction({ initial, start: moved }) {
+    return { ...moved, direction: difference(moved.parameters, initial) };
   },
 };

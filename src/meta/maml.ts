@@ -1,7 +1,8 @@
 /** MAML (§3): the gradient of the adapted loss by the initialization, through the whole inner loop. */
 import { add, mul } from '../graph/elementwise.ts';
 import { valueAndGrad } from '../graph/grad.ts';
-import type { Tensor } from '../graph/tensor.ts';
+import { mapRecord } from '../graph/trace.ts';
+import type { Vector } from '../nn/parameters.ts';
 import type { Algorithm, Point } from './inner-loop.ts';
 
 /**
@@ -10,15 +11,15 @@ import type { Algorithm, Point } from './inner-loop.ts';
  */
 export const maml: Algorithm = {
   name: 'maml',
-  chunks: false,
-  direction({ start, batches, step, loss, learningRate }) {
+  ownBatches: 'all',
+  direction({ start, step, loss, learningRate }, batches) {
     let adapted: Point = start;
-    const { value, gradient } = valueAndGrad((initial: Tensor) => {
+    const { value, gradient } = valueAndGrad((initial: Vector) => {
       const beginning: Point = { ...start, parameters: initial };
       adapted = batches.slice(0, -1).reduce((point, batch) => step(point, batch), beginning);
       return loss(adapted.parameters, batches.at(-1)!);
     })(start.parameters);
     const lossTotal = add(adapted.lossTotal, value);
-    return { ...adapted, lossTotal, direction: mul(gradient, -learningRate) };
+    return { ...adapted, lossTotal, direction: mapRecord(gradient, (part) => mul(part, -learningRate)) };
   },
 };

@@ -1,13 +1,12 @@
 /** Reptile (§3, equation 5): move the initialization towards the weights adapted to each task. */
-import { sub } from '../graph/elementwise.ts';
+import { difference } from '../nn/parameters.ts';
 import type { Algorithm } from './inner-loop.ts';
 
 /** φ̃ − φ, with φ̃ = U_τ^k(φ). The outer step averages it over the meta-batch: φ ← φ + ε·(1/n)Σ(φ̃ᵢ − φ). */
 export const reptile: Algorithm = {
   name: 'reptile',
-  chunks: true,
-  direction({ initial, start, batches, step }) {
-    const adapted = batches.reduce((point, batch) => step(point, batch), start);
-    return { ...adapted, direction: sub(adapted.parameters, initial) };
+  ownBatches: 0,
+  direction({ initial, start: adapted }) {
+    return { ...adapted, direction: difference(adapted.parameters, initial) };
   },
 };

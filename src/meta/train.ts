@@ -4,7 +4,7 @@ import { Random, type RandomState } from '../data/random.ts';
 import type { Examples, Task } from '../data/task.ts';
 import { didYouMean, OptionError, TrainingError } from '../errors.ts';
 import { mapRecord } from '../graph/trace.ts';
-import { composeStates, freshState, type OptimizerState } from '../optim/optimizer.ts';
+import { freshState, type OptimizerState } from '../optim/optimizer.ts';
 import { linearSchedule } from '../optim/schedule.ts';
 import type { Arrays, Runtime } from '../runtime/runtime.ts';
 import { fomaml } from './fomaml.ts';
@@ -12,7 +12,7 @@ import { type Algorithm, InnerLoop, prefixState, type Segment, unprefixState } f
 import { joint } from './joint.ts';
 import { type LearnerOptions, resolveLearner } from './learner.ts';
 import { maml } from './maml.ts';
-import { compileOuterStep, type OuterOptimizerName, outerOptimizers } from './outer-step.ts';
+import { compileOuterStep, type OuterOptimizerName, outerOptimizers, type TaskResult } from './outer-step.ts';
 import { reptile } from './reptile.ts';
 
 export type AlgorithmName = 'reptile' | 'fomaml' | 'maml' | 'joint';
@@ -101,12 +101,15 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
     algorithm: algorithms[algorithm],
     examples: plan.examples,
     segments: plan.segments,
-    pieces: metaBatch > 1 ? 2 : 1, // so that workers can share the odd task
+    shared: metaBatch % runtime.parallelism !== 0, // then workers share the odd task
   });
-  const outer = await compileOuterStep(runtime, {
+  const outer = await compileOuterStep({
+    runtime,
     name: options.outerOptimizer ?? 'sgd',
-    innerLearningRate: innerOptimizer.learningRate,
+    innerOptimizer,
     size: model.layout.size,
+    metaBatch,
+    carriedUpdates: innerOptimizerState === 'carry' ? plan.updates : undefined,
   });
   const metaStep = linearSchedule(options.metaStep, options.metaStepFinal ?? 0);
   const state = shareState(runtime, options.from ?? initialState(options));
@@ -120,28 +123,25 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
     return { examples: joinExamples(task), batches: withTail(miniBatches(random, body), task) };
   };
   const outputs = ['direction', 'lossTotal', ...stateNames];
-  const stagesOf = ({ examples, batches }: ReturnType<typeof drawTask>, innerState: OptimizerState) => {
-    const start = {
-      initial: state.parameters,
-      parameters: state.parameters,
-      ...prefixState(innerState),
-      lossTotal: new Float32Array(1),
-      inputs: examples.inputs,
-      targets: examples.targets,
-    };
-    return loop.stages({ start, batches });
-  };
+  const startOf = ({ examples }: ReturnType<typeof drawTask>, innerState: OptimizerState) => ({
+    initial: state.parameters,
+    parameters: state.parameters,
+    ...prefixState(innerState),
+    lossTotal: new Float32Array(1),
+    inputs: examples.inputs,
+    targets: examples.targets,
+  });
   const runMetaBatch = async (batch: readonly ReturnType<typeof drawTask>[]): Promise<Arrays[]> => {
     const first = innerOptimizerState === 'reset' ? zeros : state.innerState;
     if (innerOptimizerState !== 'sequential') {
-      const lists = batch.map((task) => stagesOf(task, first));
-      return runtime.runAll(lists, outputs);
+      const work = batch.map((task) => loop.work({ start: startOf(task, first), batches: task.batches }));
+      return runtime.runAll(work, outputs);
     }
     const results: Arrays[] = [];
     for (const task of batch) {
       const last = results.at(-1);
-      const stages = stagesOf(task, last === undefined ? first : innerStateOf(last));
-      results.push(await runtime.run(stages, outputs));
+      const start = startOf(task, last === undefined ? first : innerStateOf(last));
+      results.push(await runtime.run(loop.stages({ start, batches: task.batches }), outputs));
     }
     return results;
   };
@@ -157,18 +157,18 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
     const loss =
       results.reduce((total, { lossTotal }) => total + lossTotal![0]!, 0) / (metaBatch * innerSteps);
     const epsilon = metaStep(state.iteration, metaIterations);
-    const directions = results.map(({ direction }) => direction as Float32Array);
-    const stepped = Number.isFinite(loss) && (await outer(state, directions, epsilon));
+    const ends = results.map((result): TaskResult => {
+      return { direction: result.direction as Float32Array, innerState: innerStateOf(result) };
+    });
+    const stepped = Number.isFinite(loss) && (await outer(state, ends, epsilon));
     if (!stepped) {
       throw new TrainingError(
         `meta-iteration ${state.iteration + 1}: the loss or the outer step is not finite (loss ${loss}): ` +
           'lower the inner learning rate or the outer step',
       );
     }
-    const states = results.map(innerStateOf);
-    if (innerOptimizerState === 'carry')
-      composeStates(innerOptimizer, state.innerState, states, plan.updates);
-    else if (innerOptimizerState === 'sequential') copyState(state.innerState, states.at(-1)!);
+    if (innerOptimizerState === 'sequential') copyState(state.innerState, ends.at(-1)!.innerState);
+    for (const result of results) runtime.recycle(result);
     state.iteration++;
     state.random = afterThis;
     yield { iteration: state.iteration, loss, state };

@@ -1,17 +1,20 @@
 /** Layers for `sequential`. Images are NHWC; x is [..., batch, ...shape of one input]. */
-import { conv2d as convolve, maxPool2d, patches2d, type WindowOptions } from '../graph/convolution.ts';
+import { conv2d as convolve, maxPool2d, patchesByPlace2d, type WindowOptions } from '../graph/convolution.ts';
 import {
   add,
   div,
   tanh as hyperbolicTangent,
+  maximum,
   mul,
+  neg,
   relu as rectify,
   sqrt,
+  step,
   sub,
 } from '../graph/elementwise.ts';
 import { matmul } from '../graph/linear.ts';
 import { mean, sum } from '../graph/reductions.ts';
-import { broadcastTo, concat, pad, reshape } from '../graph/shaping.ts';
+import { broadcastTo, concat, reshape, slice } from '../graph/shaping.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { size } from '../graph/type.ts';
 import type { Layer } from './model.ts';
@@ -69,6 +72,21 @@ const normParameters = (channels: number) => ({
   shift: { shape: [channels], init: zeros },
 });
 
+/** x [..., N, H, W, C] minus its mean over the batch and all pixels, and the (biased) variance. */
+function center(x: Tensor, axes: readonly number[] = [-4, -3, -2]): { centered: Tensor; variance: Tensor } {
+  const centered = sub(x, mean(x, { axes, keepDims: true }));
+  return { centered, variance: mean(mul(centered, centered), { axes, keepDims: true }) };
+}
+
+function normalize(
+  x: Tensor,
+  { scale, shift }: { scale: Tensor; shift: Tensor },
+  axes?: readonly number[],
+): Tensor {
+  const { centered, variance } = center(x, axes);
+  return add(mul(centered, div(scale, deviation(variance))), shift);
+}
+
 /**
  * Batch normalization by the statistics of the batch itself, always: there are no running averages, so a
  * prediction depends on what else is in its batch. Biased variance, ε = 1e-3, learned scale and shift.
@@ -78,62 +96,86 @@ export const batchNorm: Layer = (shape) => {
   return {
     name: 'norm',
     parameters: normParameters(shape.at(-1)!),
-    apply({ scale, shift }, x) {
-      const centered = sub(x, mean(x, { axes, keepDims: true }));
-      const variance = mean(mul(centered, centered), { axes, keepDims: true });
-      return add(mul(centered, div(scale!, deviation(variance))), shift!);
-    },
+    apply: ({ scale, shift }, x) => normalize(x, { scale: scale!, shift: shift! }, axes),
   };
 };
 
+export interface NormalizedConvOptions extends ConvOptions {
+  /** Then takes the largest of each `pool` × `pool` square, SAME padding. @default 1, all of them */
+  pool?: number;
+}
+
 /**
- * Convolution without bias, then batch norm, [H, W, C] → [H', W', filters]. Where a patch has fewer
- * entries than there are filters, as in a first layer, the statistics of the outputs are worked out from
- * those of the patches: with rows p of covariance Σ, the outputs W·p have variances diag(WᵀΣW). The
- * outputs are then normalized by scaling W, in no pass of their own.
+ * Convolution without bias, then batch norm and max-pooling, [H, W, C] → [H', W', filters]. Where a patch has
+ * fewer entries than there are filters, as in a first layer, the statistics of the outputs are worked out
+ * from those of the patches: with rows p of covariance Σ, the outputs W·p have variances diag(WᵀΣW). The
+ * outputs are then normalized by scaling W, in no pass of their own. Elsewhere the pooling goes first and
+ * only what it leaves is scaled and shifted, which is the same where a scale is positive; a filter whose
+ * scale is negative is turned around, and its scale with it.
  */
-export function normalizedConv2d({ filters, kernel = 3, ...window }: ConvOptions): Layer {
+export function normalizedConv2d({ filters, kernel = 3, pool = 1, ...window }: NormalizedConvOptions): Layer {
   return (shape) => {
     const taps = kernel * kernel * shape.at(-1)!;
-    const norm = batchNorm([1, 1, filters]);
     return {
       name: 'conv',
       parameters: {
         filter: { shape: [kernel, kernel, shape.at(-1)!, filters], init: glorotUniform },
-        ...norm.parameters,
+        ...normParameters(filters),
       },
-      apply({ filter, scale, shift }, x) {
-        if (taps >= filters)
-          return norm.apply({ scale: scale!, shift: shift! }, convolve(x, filter!, window));
-        const patches = patches2d(x, kernel, window); // [..., batch, H', W', taps]
-        const lead = x.shape.slice(0, -4);
-        const rows = reshape(patches, [...lead, -1, taps]);
-        const weights = reshape(filter!, [taps, filters]);
-        return reshape(normalizedProduct(rows, weights, { scale: scale!, shift: shift! }), [
-          ...patches.shape.slice(0, -1),
-          filters,
-        ]);
+      apply(parameters, x) {
+        const { filter, scale, shift } = parameters as Record<'filter' | 'scale' | 'shift', Tensor>;
+        if (taps < filters) {
+          const weights = reshape(filter, [taps, filters]);
+          return patchNormalized(x, weights, { scale, shift, kernel, pool, window });
+        }
+        if (pool === 1) return normalize(convolve(x, filter, window), { scale, shift });
+        const signs = sub(1, mul(step(neg(scale)), 2));
+        const { centered, variance } = center(convolve(x, mul(filter, signs), window));
+        const factors = div(mul(scale, signs), deviation(variance));
+        return add(mul(maxPool2d(centered, pool), factors), shift);
       },
     };
   };
 }
 
-/** rows [..., n, taps] × weights [taps, F], normalized over the rows: [..., n, F]. */
-function normalizedProduct(
-  rows: Tensor,
+interface PatchNormalization {
+  readonly scale: Tensor;
+  readonly shift: Tensor;
+  readonly kernel: number;
+  readonly pool: number;
+  readonly window: WindowOptions;
+}
+
+/** Convolution of x with weights [taps, F], normalized by the statistics of the patches, and pooled. */
+function patchNormalized(
+  x: Tensor,
   weights: Tensor,
-  { scale, shift }: { scale: Tensor; shift: Tensor },
+  { scale, shift, kernel, pool, window }: PatchNormalization,
 ): Tensor {
-  const [count, taps] = rows.shape.slice(-2) as [number, number];
-  const lead = rows.shape.slice(0, -2);
-  const centered = sub(rows, mean(rows, { axes: [-2], keepDims: true }));
-  const covariance = mul(matmul(centered, centered, { transposeA: true }), 1 / count); // [..., taps, taps]
+  const [taps, filters] = weights.shape as [number, number];
+  const [height, width] = x.shape.slice(-3) as [number, number];
+  const { stride = 1, padding = 'same' } = window;
+  const whole = padding === 'same' && [height, width].every((n) => Math.ceil(n / stride) % pool === 0);
+  const patches = patchesByPlace2d(x, kernel, { ...window, one: true, window: whole ? pool : 1 });
+  const lead = x.shape.slice(0, -4);
+  const parts = patches.map((part) => reshape(part, [...lead, -1, taps + 1])); // [..., n, taps + 1]
+  const count = parts.length * parts[0]!.shape.at(-2)!;
+  const origin = lead.map(() => 0);
+  const squares = parts.map((rows) => matmul(rows, rows, { transposeA: true }));
+  const moments = mul(
+    squares.reduce((a, b) => add(a, b)),
+    1 / count,
+  );
+  const products = slice(moments, [...origin, 0, 0], [...lead, taps, taps]);
+  const means = slice(moments, [...origin, taps, 0], [...lead, 1, taps]);
+  const covariance = sub(products, matmul(means, means, { transposeA: true })); // [..., taps, taps]
   const variance = sum(mul(weights, matmul(covariance, weights)), { axes: [-2], keepDims: true }); // [..., 1, F]
   const scaled = mul(weights, div(scale, deviation(variance))); // [..., taps, F]
-  const shifts = broadcastTo(shift, [...lead, 1, shift.size]);
-  const none = rows.shape.map(() => 0);
-  const withOnes = pad(centered, { high: none.with(-1, 1), value: 1 }); // [..., n, taps + 1]
-  return matmul(withOnes, concat([broadcastTo(scaled, [...lead, taps, shift.size]), shifts], -2));
+  const shifts = sub(shift, matmul(means, scaled)); // [..., 1, F]
+  const normalized = concat([scaled, broadcastTo(shifts, [...lead, 1, filters])], -2);
+  const outputs = parts.map((rows) => matmul(rows, normalized)).reduce((a, b) => maximum(a, b));
+  const images = reshape(outputs, [...patches[0]!.shape.slice(0, -1), filters]);
+  return whole || pool === 1 ? images : maxPool2d(images, pool);
 }
 
 /** Largest of each square of `window` × `window` pixels, SAME padding. @default 2 */

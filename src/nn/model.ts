@@ -1,8 +1,15 @@
 /** Models: parameters with a layout, and a function of parameters and inputs. */
-import type { Tensor } from '../graph/tensor.ts';
-import { input } from '../graph/tensor.ts';
+import { input, Tensor } from '../graph/tensor.ts';
 import { type Shape, size } from '../graph/type.ts';
-import { type Layout, layoutOf, type Parameter, type UniformSource, unflatten } from './parameters.ts';
+import {
+  type Layout,
+  layoutOf,
+  leavesOf,
+  type Parameter,
+  type UniformSource,
+  unflatten,
+  type Vector,
+} from './parameters.ts';
 
 export interface Model {
   /** Shape of one input, without the batch. */
@@ -11,10 +18,11 @@ export interface Model {
   /** Fresh parameters, float32 [layout.size]. */
   init(source: UniformSource): Float32Array;
   /**
-   * Parameters [layout.size] and x [..., batch, ...inputShape] → [..., batch, outputs]. Axes before the
-   * batch are batches of their own: batch norm keeps them apart.
+   * Parameters, as a flat vector [layout.size] or cut into the layout's parts, and x
+   * [..., batch, ...inputShape] → [..., batch, outputs]. Axes before the batch are batches of their own:
+   * batch norm keeps them apart.
    */
-  apply(parameters: Tensor, x: Tensor): Tensor;
+  apply(parameters: Tensor | Vector, x: Tensor): Tensor;
 }
 
 /** What a model is made from. */
@@ -43,12 +51,17 @@ export function defineModel<K extends string>(definition: ModelDefinition<K>): M
     layout,
     init(source) {
       const flat = new Float32Array(layout.size);
-      for (const { name, shape, offset } of layout.leaves) {
-        parameters[name as K].init(shape, flat.subarray(offset, offset + size(shape)), source);
+      const declared = Object.entries<Parameter>(parameters); // whose order the layout may have changed
+      for (const [name, { shape, init }] of declared) {
+        const { offset } = layout.leaves.find((leaf) => leaf.name === name)!;
+        init(shape, flat.subarray(offset, offset + size(shape)), source);
       }
       return flat;
     },
-    apply: (flat, x) => apply(unflatten(flat, layout) as Record<K, Tensor>, x),
+    apply(values, x) {
+      const leaves = values instanceof Tensor ? unflatten(values, layout) : leavesOf(values, layout);
+      return apply(leaves as Record<K, Tensor>, x);
+    },
   };
 }
 

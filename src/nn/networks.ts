@@ -1,6 +1,6 @@
 /** The networks of the paper. */
 import type { Shape } from '../graph/type.ts';
-import { dense, flatten, maxPool, normalizedConv2d, relu, tanh } from './layers.ts';
+import { dense, flatten, normalizedConv2d, relu, tanh } from './layers.ts';
 import { type Layer, type Model, sequential } from './model.ts';
 
 export interface MlpOptions {
@@ -46,6 +46,6 @@ export function omniglotNet({ ways, filters = 64, inputShape = [28, 28, 1] }: Co
  * dense layer. Without the biases that batch norm cancels, as above.
  */
 export function miniImagenetNet({ ways, filters = 32, inputShape = [84, 84, 3] }: ConvNetOptions): Model {
-  const block: readonly Layer[] = [normalizedConv2d({ filters }), maxPool(2), relu];
+  const block: readonly Layer[] = [normalizedConv2d({ filters, pool: 2 }), relu];
   return sequential(inputShape, [...block, ...block, ...block, ...block, flatten, dense(ways)]);
 }

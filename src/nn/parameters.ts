@@ -3,8 +3,10 @@
  * each leaf lies, so outer updates are vector arithmetic and a checkpoint is one buffer.
  */
 import { ShapeError } from '../errors.ts';
+import { sub } from '../graph/elementwise.ts';
 import { concat, reshape, slice } from '../graph/shaping.ts';
 import type { Tensor } from '../graph/tensor.ts';
+import { mapRecord } from '../graph/trace.ts';
 import { type Shape, size } from '../graph/type.ts';
 
 /** Where uniform random numbers come from; `Random` is one. */
@@ -30,34 +32,87 @@ export interface Leaf {
   readonly offset: number;
 }
 
+/** A stretch of the flat vector that programs compute with as one tensor. */
+export interface Part {
+  /** That of its first leaf. */
+  readonly name: string;
+  readonly leaves: readonly Leaf[];
+  readonly offset: number;
+  readonly size: number;
+}
+
 /** The leaves of a model in the order of the flat vector. */
 export interface Layout {
   readonly leaves: readonly Leaf[];
+  readonly parts: readonly Part[];
   /** Length of the flat vector. */
   readonly size: number;
 }
 
+/**
+ * Leaves from this size on are a part of their own: an optimizer's step on one stays in the processor's
+ * cache, and the leaf need not be cut out of a longer vector. All smaller ones are a part together.
+ */
+const largeLeaf = 8192;
+
+/** Lays leaves out in the order they are declared, the large ones behind the others. */
 export function layoutOf(parameters: Readonly<Record<string, Parameter>>): Layout {
   let offset = 0;
-  const leaves = Object.entries(parameters).map(([name, { shape }]) => {
+  const place = ([name, { shape }]: [string, Parameter]): Leaf => {
     const leaf = { name, shape, offset };
     offset += size(shape);
     return leaf;
+  };
+  const isLarge = ([, { shape }]: [string, Parameter]) => size(shape) >= largeLeaf;
+  const declared = Object.entries(parameters);
+  const small = declared.filter((leaf) => !isLarge(leaf)).map(place);
+  const large = declared.filter(isLarge).map(place);
+  const groups = [...(small.length > 0 ? [small] : []), ...large.map((leaf) => [leaf])];
+  const parts = groups.map((leaves): Part => {
+    const { name, offset } = leaves[0]!;
+    return { name, leaves, offset, size: leaves.reduce((total, { shape }) => total + size(shape), 0) };
   });
-  return { leaves, size: offset };
+  return { leaves: [...small, ...large], parts, size: offset };
+}
+
+/** A vector of parameters, or one like it such as their gradient, cut into the parts of a layout. */
+export type Vector = Readonly<Record<string, Tensor>>;
+
+/** The parts of a flat vector [layout.size]. */
+export function cut(flat: Tensor, layout: Layout): Vector {
+  if (flat.rank !== 1 || flat.size !== layout.size) {
+    throw new ShapeError(`parameters: expected ${layout.size} of them, got ${flat}`);
+  }
+  return Object.fromEntries(
+    layout.parts.map(({ name, offset, size }) => [name, slice(flat, [offset], [size])]),
+  );
+}
+
+/** The flat vector [layout.size] of parts: the inverse of `cut`. */
+export function join(vector: Vector, layout: Layout): Tensor {
+  return concat(layout.parts.map(({ name }) => vector[name]!));
+}
+
+/** a − b. */
+export function difference(a: Vector, b: Vector): Vector {
+  return mapRecord(a, (part, name) => sub(part, b[name]!));
+}
+
+/** The leaves of a vector. */
+export function leavesOf(vector: Vector, layout: Layout): Record<string, Tensor> {
+  return Object.fromEntries(
+    layout.parts.flatMap((part) =>
+      part.leaves.map(({ name, shape, offset }) => [
+        name,
+        reshape(slice(vector[part.name]!, [offset - part.offset], [size(shape)]), shape),
+      ]),
+    ),
+  );
 }
 
 /** The leaves of a flat vector [layout.size]. */
 export function unflatten(flat: Tensor, layout: Layout): Record<string, Tensor> {
-  if (flat.rank !== 1 || flat.size !== layout.size) {
-    throw new ShapeError(`unflatten: expected ${layout.size} parameters, got ${flat}`);
-  }
-  return Object.fromEntries(
-    layout.leaves.map(({ name, shape, offset }) => [
-      name,
-      reshape(slice(flat, [offset], [size(shape)]), shape),
-    ]),
-  );
+  return leavesOf(cut(flat, layout), layout);
 }
 
 /** The flat vector of leaves: the inverse of `unflatten`. */

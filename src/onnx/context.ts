@@ -7,6 +7,8 @@ import { type ModelBuilder, microsoft, type OnnxAttributes } from './model.ts';
 export interface LoweringTarget {
   /** Where the model runs; some operators exist on the CPU alone. */
   readonly provider: 'cpu' | 'webgpu';
+  /** How many channels the direct convolutions of this machine block, where it has them. */
+  readonly block?: number;
 }
 
 export interface LoweringContext<K extends Operator> {

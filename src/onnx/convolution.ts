@@ -3,9 +3,10 @@
  * extra row of zeros serves the padding, and the rest is one product. Its input gradient is the adjoint:
  * a product, then for every pixel the sum of the patch entries that came from it.
  */
-import { isKind, type OperatorAttributes, type Tensor } from '../graph/tensor.ts';
+import type { OperatorAttributes, Tensor } from '../graph/tensor.ts';
 import { arrayOf, type Shape, size } from '../graph/type.ts';
 import { type LoweringContext, product, reshape } from './context.ts';
+import { isDirect, lowerDirectConv2d, lowerDirectInputGradient, wide } from './direct-convolution.ts';
 import type { ModelBuilder } from './model.ts';
 
 /** Sizes of a convolution: x [..., N, height·width, channels] → y [..., N, outputs, filters]. */
@@ -106,9 +107,6 @@ function residueClasses({ attributes, input, kernel, output }: Geometry): Residu
   return classes;
 }
 
-/** Bytes a row must have for copying it to cost more than finding it. */
-const shortRow = 64;
-
 /** Looks rows [..., N, rows, C] up by a table that names row `rows`, all zeros, too. */
 function lookUp(
   model: ModelBuilder,
@@ -122,14 +120,7 @@ function lookUp(
   const complete = table.includes(rows)
     ? model.op('Concat', [x, model.constant(zeroRow, arrayOf(type.dtype, size(zeroRow.shape)))], { axis })
     : x;
-  const indices = indexTable(model, table);
-  if (type.shape.at(-1)! * 4 >= shortRow) return model.op('Gather', [complete, indices], { axis });
-  // With rows outside the batch one copy serves all images: [..., rows, N, C].
-  const perm = Array.from({ length: axis + 2 }, (_, i) => i)
-    .with(axis - 1, axis)
-    .with(axis, axis - 1);
-  const outside = model.op('Transpose', [complete], { perm });
-  return model.op('Transpose', [model.op('Gather', [outside, indices], { axis: axis - 1 })], { perm });
+  return model.op('Gather', [complete, indexTable(model, table)], { axis });
 }
 
 function indexTable(model: ModelBuilder, table: Int32Array): string {
@@ -151,21 +142,11 @@ function patches(model: ModelBuilder, x: string, dtype: Tensor['dtype'], geometr
 export function lowerConv2d(context: LoweringContext<'conv2d'>): string {
   const { model, node, attributes, inputs } = context;
   const [x, w] = node.inputs as [Tensor, Tensor];
+  if (isDirect(context.target, x, w, node)) return lowerDirectConv2d(context);
   const geometry = geometryOf(x.shape, w.shape, node.shape, attributes);
   const columns = patches(model, inputs[0]!, node.dtype, geometry);
-  if (isIdentity(w)) return reshape(model, columns, node.shape);
   const filter = reshape(model, inputs[1]!, filterMatrix(geometry));
   return reshape(model, model.op('MatMul', [columns, filter]), node.shape);
-}
-
-/** A constant filter that copies every patch. */
-function isIdentity(filter: Tensor): boolean {
-  const length = filter.shape.at(-1)!;
-  return (
-    isKind(filter, 'constant') &&
-    filter.size === length * length &&
-    filter.attributes.data.every((x, i) => x === Number(i % (length + 1) === 0))
-  );
 }
 
 /** patchesᵀ · g */
@@ -173,11 +154,55 @@ export function lowerConv2dFilterGradient(context: LoweringContext<'conv2dFilter
   const { model, node, attributes, inputs } = context;
   const [x, g] = node.inputs as [Tensor, Tensor];
   const geometry = geometryOf(x.shape, node.shape, g.shape, attributes);
+  if (attributes.strides[0] === 1 && node.dtype === 'float32' && pixels(geometry.output) >= wide) {
+    return lowerWideFilterGradient(context, geometry);
+  }
   const rank = geometry.lead.length + 2;
   const rows = reshape(model, inputs[1]!, outputMatrix(geometry));
   const columns = patches(model, inputs[0]!, node.dtype, geometry);
   const filter = product(context, { name: columns, rank, transposed: true }, { name: rows, rank });
   return reshape(model, filter, node.shape);
+}
+
+/**
+ * With rows of the filter one pixel apart, what a tap reaches is its column's shift of x times its row's
+ * shift of g. So one product of the kernel's width of shifts of x with its height of shifts of g has all
+ * taps in it, and the shifts are a third of the patches.
+ */
+function lowerWideFilterGradient(
+  context: LoweringContext<'conv2dFilterGradient'>,
+  geometry: Geometry,
+): string {
+  const { model, node, inputs } = context;
+  const { lead, batch, input, kernel, output, channels, filters, attributes } = geometry;
+  const { strides, padding } = attributes;
+  const columns: number[] = []; // for every row of x, column of g and column of the filter: the pixel of x
+  const rows: number[] = []; // for every row of x, column of g and row of the filter: the pixel of g
+  for (let row = 0; row < input[0]; row++) {
+    for (let column = 0; column < output[1]; column++) {
+      for (let tap = 0; tap < kernel[1]; tap++) {
+        const from = column * strides[1] - padding[1][0] + tap;
+        columns.push(from >= 0 && from < input[1] ? row * input[1] + from : pixels(input));
+      }
+      for (let tap = 0; tap < kernel[0]; tap++) {
+        const to = row + padding[0][0] - tap;
+        rows.push(to >= 0 && to < output[0] ? to * output[1] + column : pixels(output));
+      }
+    }
+  }
+  const shifts = (source: string, shape: Shape, table: number[], width: number) => {
+    const type = { dtype: node.dtype, shape };
+    const found = lookUp(model, reshape(model, source, shape), type, Int32Array.from(table));
+    return reshape(model, found, [...lead, batch * input[0] * output[1], width]);
+  };
+  const x = shifts(inputs[0]!, [...lead, batch, pixels(input), channels], columns, kernel[1] * channels);
+  const g = shifts(inputs[1]!, [...lead, batch, pixels(output), filters], rows, kernel[0] * filters);
+  const rank = lead.length + 2;
+  const products = product(context, { name: x, rank, transposed: true }, { name: g, rank });
+  const split = reshape(model, products, [...lead, kernel[1], channels, kernel[0], filters]);
+  const axes = lead.map((_, axis) => axis);
+  const perm = [...axes, ...[2, 0, 1, 3].map((axis) => axis + lead.length)];
+  return reshape(model, model.op('Transpose', [split], { perm }), node.shape);
 }
 
 /**
@@ -188,13 +213,12 @@ export function lowerConv2dInputGradient(context: LoweringContext<'conv2dInputGr
   const { model, node, attributes, inputs } = context;
   const [g, w] = node.inputs as [Tensor, Tensor];
   const { dtype } = node;
+  const isStep = attributes.strides.every((stride) => stride === 1);
+  if (isStep && isDirect(context.target, g, w, node)) return lowerDirectInputGradient(context);
   const geometry = geometryOf(node.shape, w.shape, g.shape, attributes);
   const { lead, batch, input, kernel, output, channels, filters } = geometry;
   const rank = lead.length + 3;
-  const tapMatrices = reshape(model, inputs[1]!, [...lead, pixels(kernel), channels, filters]);
-  const axes = Array.from({ length: rank }, (_, axis) => axis);
-  const perm = axes.with(rank - 1, rank - 2).with(rank - 2, rank - 1);
-  const turned = model.op('Transpose', [tapMatrices], { perm }); // [..., taps, F, C]
+  const tapRows = reshape(model, inputs[1]!, [...lead, pixels(kernel) * channels, filters]);
   const shape = [...lead, batch, pixels(output), filters];
   const rows = reshape(model, inputs[0]!, shape);
 
@@ -203,12 +227,20 @@ export function lowerConv2dInputGradient(context: LoweringContext<'conv2dInputGr
     const part = [...lead, batch, members.length, channels];
     if (taps.length === 0) return model.constant({ dtype, shape: part }, arrayOf(dtype, size(part)));
     const found = lookUp(model, rows, { dtype, shape }, table);
-    const chosen = model.op('Gather', [turned, indexTable(model, Int32Array.from(taps))], {
-      axis: lead.length,
-    });
     const left = reshape(model, found, [...lead, batch * members.length, taps.length * filters]);
-    const right = reshape(model, chosen, [...lead, taps.length * filters, channels]);
-    return reshape(model, model.op('MatMul', [left, right]), part);
+    const order = Array.from({ length: channels }, (_, channel) =>
+      taps.map((tap) => tap * channels + channel),
+    );
+    const chosen = model.op('Gather', [tapRows, indexTable(model, Int32Array.from(order.flat()))], {
+      axis: lead.length,
+    }); // [..., C, taps, F], rows of F
+    const right = reshape(model, chosen, [...lead, channels, taps.length * filters]);
+    const pixelRows = product(
+      context,
+      { name: left, rank: rank - 1 },
+      { name: right, rank: rank - 1, transposed: true },
+    );
+    return reshape(model, pixelRows, part);
   });
   if (parts.length === 1) return reshape(model, parts[0]!, node.shape);
   const order = new Int32Array(pixels(input));

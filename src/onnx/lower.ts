@@ -1,7 +1,7 @@
 /** The one table from operators to ONNX: every operator says how it is computed there. */
 import { isKind, type Operator, type Tensor } from '../graph/tensor.ts';
-import { type Graph, nodesOf } from '../graph/trace.ts';
-import { arrayOf, size } from '../graph/type.ts';
+import { type Graph, type Loop, nodesOf } from '../graph/trace.ts';
+import { arrayOf, size, type TensorType } from '../graph/type.ts';
 import {
   type Lowering,
   type LoweringContext,
@@ -11,7 +11,7 @@ import {
   scalar,
 } from './context.ts';
 import { lowerConv2d, lowerConv2dFilterGradient, lowerConv2dInputGradient } from './convolution.ts';
-import { ModelBuilder } from './model.ts';
+import { float, ModelBuilder } from './model.ts';
 
 /** An operator that ONNX has under another name. */
 function same(type: string): Lowering<Operator> {
@@ -43,6 +43,7 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   tanh: same('Tanh'),
   sigmoid: same('Sigmoid'),
   relu: same('Relu'),
+  step: lowerStep,
   abs: same('Abs'),
   sign: same('Sign'),
   add: same('Add'),
@@ -82,7 +83,7 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   pad: lowerPad,
   concat: ({ model, inputs, attributes }) => model.op('Concat', inputs, { axis: attributes.axis }),
 
-  sum: reduction('ReduceSum'),
+  sum: lowerSum,
   max: reduction('ReduceMax'),
   argMax: ({ model, inputs, attributes: { axis } }) =>
     model.op('Cast', [model.op('ArgMax', inputs, { axis, keepdims: 0 })], { to: model.elementType('int32') }),
@@ -92,32 +93,207 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
     const { transposeA, transposeB } = context.attributes;
     return product(context, { ...a!, transposed: transposeA }, { ...b!, transposed: transposeB });
   },
-  gather: ({ model, inputs, attributes }) => model.op('Gather', inputs, { axis: attributes.axis }),
+  gather: lowerGather,
   scatterAdd: lowerScatterAdd,
   conv2d: lowerConv2d,
   conv2dInputGradient: lowerConv2dInputGradient,
   conv2dFilterGradient: lowerConv2dFilterGradient,
 };
 
-/** The ONNX model of a graph, serialized. */
-export function lower(graph: Graph, target: LoweringTarget): Uint8Array {
+/** Where a value that goes into the model, or comes out of it, lies in an array of the program. */
+export interface Binding {
+  /** What the model calls it. */
+  readonly value: string;
+  /** The array: the name of an input or output of the graph. */
+  readonly name: string;
+  /** Index of its first element there. */
+  readonly offset: number;
+  readonly type: TensorType;
+}
+
+/** A program as an ONNX model. */
+export interface LoweredProgram {
+  /** Serialized. */
+  readonly model: Uint8Array;
+  readonly inputs: readonly Binding[];
+  readonly outputs: readonly Binding[];
+}
+
+/**
+ * Lowers a program. A vector that is only read slice by slice goes in as so many inputs, and one that is
+ * joined at the end comes out part by part: they cut and join in place what would else be copied.
+ */
+export function lower(program: Graph | Loop, target: LoweringTarget): LoweredProgram {
   const model = new ModelBuilder();
+  const declared = new Map<string, Binding>(); // inputs of the model
+  const declare = ({ part, binding }: InputPart): string => {
+    if (!declared.has(binding.value)) {
+      model.input(binding.value, part);
+      declared.set(binding.value, binding);
+    }
+    return binding.value;
+  };
+  if (!('body' in program)) {
+    const names = new Map(partsOfInputs(program).map((input) => [input.part, declare(input)]));
+    lowerNodes(program, { model, names, target });
+    const outputs = declareOutputs(program, { model, names, target });
+    return { model: model.finish(), inputs: [...declared.values()], outputs };
+  }
+  const { body, end } = program;
+  const count = (name: string) => {
+    const type = { dtype: 'int32', shape: [] } as const;
+    const binding = { value: name, name, offset: 0, type };
+    declared.set(name, binding);
+    return model.input(name, type);
+  };
+  const [firstRound, rounds] = [count('firstRound'), count('rounds')];
+
+  const inner = new ModelBuilder('body ');
   const names = new Map<Tensor, string>();
-  for (const [name, node] of Object.entries(graph.inputs)) names.set(node, model.input(name, node));
+  const carried = new Map<string, { readonly first: string; readonly formal: string }>();
+  for (const input of partsOfInputs(body)) {
+    const { part, binding } = input;
+    if (binding.name === 'round') {
+      const done = inner.op('Cast', [inner.round], { to: inner.elementType('int32') });
+      names.set(part, inner.op('Add', [done, firstRound]));
+    } else if (Object.hasOwn(body.outputs, binding.name)) {
+      const key = keyOf(binding);
+      const known = carried.get(key);
+      const formal = known?.formal ?? inner.input(`carried ${key}`, part);
+      names.set(part, formal);
+      carried.set(key, { first: declare(input), formal });
+    } else {
+      names.set(part, declare(input)); // seen from inside the loop
+    }
+  }
+  lowerNodes(body, { model: inner, names, target });
+  // What is carried leaves a round as it enters the next.
+  const leaving = new Map(partsOfOutputs(body).map((output) => [keyOf(output), output]));
+  for (const key of carried.keys()) {
+    const output = leaving.get(key);
+    if (output === undefined) throw new Error(`internal: ${key} leaves a loop otherwise than it enters it`);
+    inner.output(key, output.part, names.get(output.part)!);
+  }
+  const wide = model.op('Cast', [rounds], { to: 7 }); // int64
+  const last = model.loop(
+    wide,
+    [...carried.values()].map(({ first }) => first),
+    inner,
+  );
+  const lastOf = new Map([...carried.keys()].map((key, i) => [key, last[i]!]));
+
+  const endNames = new Map<Tensor, string>();
+  for (const input of partsOfInputs(end)) {
+    const { name } = input.binding;
+    const key = keyOf(input.binding);
+    if (Object.hasOwn(body.outputs, name) && !lastOf.has(key)) {
+      throw new Error(`internal: ${key} is read after a loop otherwise than in it`);
+    }
+    endNames.set(input.part, lastOf.get(key) ?? declare(input));
+  }
+  lowerNodes(end, { model, names: endNames, target });
+  const outputs = declareOutputs(end, { model, names: endNames, target });
+  return { model: model.finish(), inputs: [...declared.values()], outputs };
+}
+
+interface Scope {
+  readonly model: ModelBuilder;
+  /** The names of values that are known. */
+  readonly names: Map<Tensor, string>;
+  readonly target: LoweringTarget;
+}
+
+/** Emits all nodes of a graph that have no name yet. */
+function lowerNodes(graph: Graph, { model, names, target }: Scope): void {
   for (const node of nodesOf(Object.values(graph.outputs))) {
+    if (names.has(node)) continue;
     if (isKind(node, 'input')) {
-      if (!names.has(node)) throw new Error(`internal: input ${node.attributes.name} is of another graph`);
+      const known = Object.values(graph.inputs).includes(node); // then its slices stand for it
+      if (!known) throw new Error(`internal: input ${node.attributes.name} is of another graph`);
     } else if (isKind(node, 'constant')) {
       names.set(node, model.constant(node, node.attributes.data));
     } else {
       const operation = node as Tensor<Operator>;
       const lowering = lowerings[operation.kind] as unknown as Lowering<Operator>;
-      const inputs = node.inputs.map((source) => names.get(source)!);
-      names.set(node, lowering({ model, node: operation, attributes: operation.attributes, inputs, target }));
+      const sources = node.inputs.map((source) => names.get(source)!);
+      const { attributes } = operation;
+      names.set(node, lowering({ model, node: operation, attributes, inputs: sources, target }));
     }
   }
-  for (const [name, node] of Object.entries(graph.outputs)) model.output(name, node, names.get(node)!);
-  return model.finish();
+}
+
+interface InputPart {
+  readonly part: Tensor;
+  readonly binding: Binding;
+}
+
+/** The inputs that are read: whole, or their slices where nothing else is made of them. */
+function partsOfInputs(graph: Graph): InputPart[] {
+  const nodes = nodesOf(Object.values(graph.outputs));
+  return Object.entries(graph.inputs).flatMap(([name, node]) => {
+    if (!nodes.includes(node)) return [];
+    const slices = slicesOf(node, nodes, graph);
+    return (slices ?? [node]).map((part): InputPart => {
+      const offset = isKind(part, 'slice') ? part.attributes.starts[0]! : 0;
+      const { dtype, shape } = part;
+      const value = slices === undefined ? name : `${name}[${offset}:${offset + part.size}]`;
+      return { part, binding: { value, name, offset, type: { dtype, shape } } };
+    });
+  });
+}
+
+/** The slices of a vector, if nothing else is made of it. */
+function slicesOf(node: Tensor, nodes: readonly Tensor[], graph: Graph): Tensor<'slice'>[] | undefined {
+  if (node.rank !== 1 || Object.values(graph.outputs).includes(node)) return undefined;
+  const users = nodes.filter(({ inputs }) => inputs.includes(node));
+  const isPart = (user: Tensor): user is Tensor<'slice'> =>
+    isKind(user, 'slice') && user.attributes.steps[0] === 1 && user.size > 0;
+  return users.length > 0 && users.every(isPart) ? users : undefined;
+}
+
+interface OutputPart {
+  readonly part: Tensor;
+  readonly name: string;
+  readonly offset: number;
+  readonly type: TensorType;
+}
+
+/** The outputs, joined ones as the parts they are joined from. */
+function partsOfOutputs(graph: Graph): OutputPart[] {
+  return Object.entries(graph.outputs).flatMap(([name, node]) => {
+    let offset = 0;
+    return (isKind(node, 'concat') && node.rank === 1 ? node.inputs : [node]).map((part): OutputPart => {
+      const { dtype, shape } = part;
+      const output = { part, name, offset, type: { dtype, shape } };
+      offset += part.size;
+      return output;
+    });
+  });
+}
+
+function declareOutputs(graph: Graph, { model, names }: Scope): Binding[] {
+  return partsOfOutputs(graph).map(({ part, name, offset, type }) => {
+    const value = model.output(keyOf({ name, offset, type }), part, names.get(part)!);
+    return { value, name, offset, type };
+  });
+}
+
+/** Tells a part of an array from others. */
+function keyOf({ name, offset, type }: Pick<Binding, 'name' | 'offset' | 'type'>): string {
+  return type.shape.length === 1 && offset + size(type.shape) > 0
+    ? `${name}[${offset}:${offset + size(type.shape)}]`
+    : name;
+}
+
+/**
+ * One pass: HardSigmoid is x times a slope, clamped to 0 … 1. Positive numbers below the slope's inverse come
+ * out as fractions; nothing that is computed with gets so small.
+ */
+function lowerStep({ model, node, inputs }: LoweringContext<'step'>): string {
+  if (node.dtype === 'float32')
+    return model.op('HardSigmoid', inputs, { alpha: float(1e30), beta: float(0) });
+  const positive = model.op('Greater', [inputs[0]!, scalar(model, node.dtype, 0)]);
+  return model.op('Cast', [positive], { to: model.elementType(node.dtype) });
 }
 
 /** Interior padding becomes a new axis that is padded and folded back; what it adds at the end is cut. */
@@ -151,10 +327,66 @@ function lowerPad({ model, node, inputs, attributes }: LoweringContext<'pad'>): 
   return [...low, ...high].some((length) => length > 0) ? pads(spread, low, high) : spread;
 }
 
-/** ScatterND adds along the first axis: another axis is brought there and back. */
+/** Elements a table may have that names each element for itself. */
+const largestElementTable = 2 ** 21;
+
+/**
+ * Single elements by a constant table are found several times faster by GatherElements, which wants the
+ * table once for every row.
+ */
+function lowerGather({ model, node, inputs, attributes: { axis } }: LoweringContext<'gather'>): string {
+  const [x, indices] = node.inputs as [Tensor, Tensor];
+  const single = axis === x.rank - 1 && axis > 0 && indices.rank === 1;
+  if (!single || !isKind(indices, 'constant') || node.size > largestElementTable) {
+    return model.op('Gather', inputs, { axis });
+  }
+  const table = new Int32Array(node.size);
+  for (let i = 0; i < table.length; i += indices.size) table.set(indices.attributes.data, i);
+  return model.op(
+    'GatherElements',
+    [inputs[0]!, model.constant({ dtype: 'int32', shape: node.shape }, table)],
+    { axis },
+  );
+}
+
+/** Sums over all axes but the last are the product with a row of ones, which is faster from a few rows on. */
+function lowerSum(context: LoweringContext<'sum'>): string {
+  const { model, node, inputs, attributes } = context;
+  const { shape, dtype, rank } = node.inputs[0]!;
+  const rows = size(shape.slice(0, -1));
+  const leading = attributes.axes.length === rank - 1 && !attributes.axes.includes(rank - 1);
+  if (!leading || rows < 32) return reduction('ReduceSum')(context);
+  const ones = model.constant({ dtype, shape: [1, rows] }, arrayOf(dtype, rows).fill(1));
+  const matrix = reshape(model, inputs[0]!, [rows, shape.at(-1)!]);
+  return reshape(model, model.op('MatMul', [ones, matrix]), node.shape);
+}
+
+/**
+ * A constant table without repetition can be read backwards: every place looks its update up. Else
+ * ScatterND adds along the first axis; another axis is brought there and back.
+ */
 function lowerScatterAdd({ model, node, inputs, attributes }: LoweringContext<'scatterAdd'>): string {
   const { axis, length } = attributes;
   const [updates, indices] = node.inputs as [Tensor, Tensor];
+  const isTable = isKind(indices, 'constant') && indices.rank === 1;
+  if (isTable && new Set(indices.attributes.data).size === indices.size) {
+    const sources = new Int32Array(length).fill(indices.size); // a row of zeros
+    indices.attributes.data.forEach((place, i) => {
+      sources[place] = i;
+    });
+    const zeroRow = { dtype: node.dtype, shape: updates.shape.with(axis, 1) };
+    const complete =
+      length > indices.size
+        ? model.op(
+            'Concat',
+            [inputs[0]!, model.constant(zeroRow, arrayOf(node.dtype, size(zeroRow.shape)))],
+            { axis },
+          )
+        : inputs[0]!;
+    return model.op('Gather', [complete, model.constant({ dtype: 'int32', shape: [length] }, sources)], {
+      axis,
+    });
+  }
   const window = Array.from({ length: indices.rank }, (_, i) => axis + i);
   const others = updates.shape.flatMap((_, i) => (window.includes(i) ? [] : [i]));
   const moved =

@@ -5,13 +5,22 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { DType, Shape, TensorType, TypedArray } from '../graph/type.ts';
 
-/** Attribute values ONNX nodes take here. Numbers are integers. */
-export type OnnxAttributes = Readonly<Record<string, number | string | readonly number[]>>;
+/** An attribute that ONNX wants as a float: JavaScript has one kind of number. */
+interface FloatAttribute {
+  readonly float: number;
+}
+
+export const float = (value: number): FloatAttribute => ({ float: value });
+
+/** Attribute values ONNX nodes take here. Plain numbers are integers, bytes a serialized graph. */
+export type OnnxAttributes = Readonly<
+  Record<string, number | FloatAttribute | string | readonly number[] | Uint8Array>
+>;
 
 interface OnnxNode {
   type: string;
   inputs: readonly string[];
-  output: string;
+  outputs: readonly string[];
   attributes: OnnxAttributes;
   domain: string;
 }
@@ -27,6 +36,7 @@ interface Initializer {
 
 const elementTypes: Readonly<Record<DType, number>> = { float32: 1, int32: 6, bool: 9, float64: 11 };
 const int64 = 7;
+const bool = 9;
 const irVersion = 8;
 const operatorSet = 18;
 
@@ -41,44 +51,70 @@ export const outputName = (name: string): string => `output ${name}`;
  * made once, so that operators which share a part (such as the patches of a convolution) share its cost.
  */
 export class ModelBuilder {
-  /** By the names of their outputs, in the order they were made. */
-  readonly #nodes = new Map<string, OnnxNode>();
+  /** In the order they were made. */
+  readonly #nodes: OnnxNode[] = [];
+  readonly #makers = new Map<string, OnnxNode>();
   readonly #initializers: Initializer[] = [];
   readonly #known = new Map<string, string>();
-  readonly #inputs: { name: string; type: TensorType }[] = [];
+  readonly #inputs: ValueInfo[] = [];
   readonly #renamed = new Map<string, string>();
-  readonly #outputs: { name: string; type: TensorType }[] = [];
+  readonly #outputs: ValueInfo[] = [];
+  readonly #domains = new Set(['']);
+  readonly #prefix: string;
   #names = 0;
 
+  /** @param prefix tells the values of a graph inside another from those around it */
+  constructor(prefix = '%') {
+    this.#prefix = prefix;
+  }
+
   /** Declares a model input. */
-  input(name: string, type: TensorType): string {
-    this.#inputs.push({ name, type });
+  input(name: string, { dtype, shape }: TensorType): string {
+    this.#inputs.push({ name, elementType: elementTypes[dtype], shape });
     return name;
   }
 
   /**
    * Declares that `value` is the model output `outputName(name)`. The node that makes it is renamed; only
-   * an input, a constant or a value that is an output already has to be copied.
+   * an input, a constant or a value that is an output already has to be copied. Returns the output's name.
    */
-  output(name: string, type: TensorType, value: string): void {
-    if (this.#nodes.has(value) && !this.#renamed.has(value)) {
-      this.#renamed.set(value, outputName(name));
-    } else {
-      const output = outputName(name);
-      this.#nodes.set(output, { type: 'Identity', inputs: [value], output, attributes: {}, domain: '' });
-    }
-    this.#outputs.push({ name: outputName(name), type });
+  output(name: string, { dtype, shape }: TensorType, value: string): string {
+    const output = outputName(name);
+    if (this.#makers.has(value) && !this.#renamed.has(value)) this.#renamed.set(value, output);
+    else this.#add({ type: 'Identity', inputs: [value], outputs: [output], attributes: {}, domain: '' });
+    this.#outputs.push({ name: output, elementType: elementTypes[dtype], shape });
+    return output;
   }
 
   /** The output of an operator, new or already there. */
   op(type: string, inputs: readonly string[], attributes: OnnxAttributes = {}, domain = ''): string {
     const key = `${type}(${inputs.join()})${JSON.stringify(attributes)}`;
-    return this.#once(key, (output) => this.#nodes.set(output, { type, inputs, output, attributes, domain }));
+    return this.#once(key, (output) => this.#add({ type, inputs, outputs: [output], attributes, domain }));
   }
+
+  /**
+   * The last values of a loop that goes round `rounds` (int64 []) times: `carried` go in and come out of every
+   * round. The body's graph is finished by this.
+   */
+  loop(rounds: string, carried: readonly string[], body: ModelBuilder): string[] {
+    for (const domain of body.#domains) this.#domains.add(domain);
+    const outputs = carried.map(() => this.#newName());
+    const goOn = { elementType: bool, shape: [] };
+    body.#inputs.unshift({ name: body.round, elementType: int64, shape: [] }, { name: 'go on', ...goOn });
+    const still = outputName('go on');
+    body.#add({ type: 'Identity', inputs: ['go on'], outputs: [still], attributes: {}, domain: '' });
+    body.#outputs.unshift({ name: still, ...goOn });
+    const attributes = { body: body.#graph() };
+    this.#add({ type: 'Loop', inputs: [rounds, '', ...carried], outputs, attributes, domain: '' });
+    return outputs;
+  }
+
+  /** In the body of a loop: how many rounds are done, int64 []. */
+  readonly round = 'round';
 
   /** The inputs of the operator that made a value, if it is of this type; none otherwise. */
   inputsOf(type: string, value: string): readonly string[] {
-    const maker = this.#nodes.get(value);
+    const maker = this.#makers.get(value);
     return maker?.type === type ? maker.inputs : [];
   }
 
@@ -99,32 +135,12 @@ export class ModelBuilder {
 
   /** The model, serialized. */
   finish(): Uint8Array {
-    const graph = new BinaryWriter();
-    const rename = (name: string) => this.#renamed.get(name) ?? name;
-    const used = this.#usedValues();
-    for (const node of this.#nodes.values()) {
-      if (!used.has(node.output)) continue;
-      const named = { ...node, inputs: node.inputs.map(rename), output: rename(node.output) };
-      writeMessage(graph, 1, (writer) => writeNode(writer, named));
-    }
-    graph.tag(2, WireType.LengthDelimited).string('anole');
-    for (const initializer of this.#initializers) {
-      if (used.has(initializer.name))
-        writeMessage(graph, 5, (writer) => writeInitializer(writer, initializer));
-    }
-    for (const { name, type } of this.#inputs)
-      writeMessage(graph, 11, (writer) => writeType(writer, name, type));
-    for (const { name, type } of this.#outputs)
-      writeMessage(graph, 12, (writer) => writeType(writer, name, type));
-
     const model = new BinaryWriter();
     model.tag(1, WireType.Varint).int64(irVersion);
     model.tag(2, WireType.LengthDelimited).string('anole');
-    model.tag(7, WireType.LengthDelimited).bytes(graph.finish());
-    for (const [domain, version] of [
-      ['', operatorSet],
-      [microsoft, 1],
-    ] as const) {
+    model.tag(7, WireType.LengthDelimited).bytes(this.#graph());
+    for (const domain of this.#domains) {
+      const version = domain === '' ? operatorSet : 1;
       writeMessage(model, 8, (writer) => {
         writer.tag(1, WireType.LengthDelimited).string(domain);
         writer.tag(2, WireType.Varint).int64(version);
@@ -133,13 +149,41 @@ export class ModelBuilder {
     return model.finish();
   }
 
+  #graph(): Uint8Array {
+    const graph = new BinaryWriter();
+    const rename = (name: string) => this.#renamed.get(name) ?? name;
+    const used = this.#usedValues();
+    for (const node of this.#nodes) {
+      if (!node.outputs.some((output) => used.has(output))) continue;
+      const named = { ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) };
+      writeMessage(graph, 1, (writer) => writeNode(writer, named));
+    }
+    graph.tag(2, WireType.LengthDelimited).string('anole');
+    for (const initializer of this.#initializers) {
+      if (used.has(initializer.name))
+        writeMessage(graph, 5, (writer) => writeInitializer(writer, initializer));
+    }
+    for (const info of this.#inputs) writeMessage(graph, 11, (writer) => writeType(writer, info));
+    for (const info of this.#outputs) writeMessage(graph, 12, (writer) => writeType(writer, info));
+    return graph.finish();
+  }
+
+  #add(node: OnnxNode): void {
+    this.#nodes.push(node);
+    this.#domains.add(node.domain);
+    for (const output of node.outputs) this.#makers.set(output, node);
+  }
+
   /** Everything the outputs depend on: lowerings leave behind what they found another way to. */
   #usedValues(): Set<string> {
     const isOutput = new Set(this.#outputs.map(({ name }) => name));
     const used = new Set<string>();
-    for (const node of [...this.#nodes.values()].reverse()) {
-      if (!used.has(node.output) && !isOutput.has(this.#renamed.get(node.output) ?? node.output)) continue;
-      used.add(node.output);
+    for (const node of this.#nodes.toReversed()) {
+      const needed = node.outputs.filter(
+        (output) => used.has(output) || isOutput.has(this.#renamed.get(output) ?? output),
+      );
+      if (needed.length === 0) continue;
+      for (const output of needed) used.add(output);
       for (const name of node.inputs) used.add(name);
     }
     return used;
@@ -147,7 +191,7 @@ export class ModelBuilder {
 
   /** Names of values inside the model: no program is likely to call an input so. */
   #newName(): string {
-    return `%${this.#names++}`;
+    return `${this.#prefix}${this.#names++}`;
   }
 
   #once(key: string, make: (name: string) => void): string {
@@ -174,15 +218,22 @@ export class ModelBuilder {
   }
 }
 
+/** What a graph tells of a value that goes in or comes out. */
+interface ValueInfo {
+  readonly name: string;
+  readonly elementType: number;
+  readonly shape: Shape;
+}
+
 function writeMessage(writer: BinaryWriter, field: number, write: (writer: BinaryWriter) => void): void {
   writer.tag(field, WireType.LengthDelimited).fork();
   write(writer);
   writer.join();
 }
 
-function writeNode(writer: BinaryWriter, { type, inputs, output, attributes, domain }: OnnxNode): void {
+function writeNode(writer: BinaryWriter, { type, inputs, outputs, attributes, domain }: OnnxNode): void {
   for (const name of inputs) writer.tag(1, WireType.LengthDelimited).string(name);
-  writer.tag(2, WireType.LengthDelimited).string(output);
+  for (const name of outputs) writer.tag(2, WireType.LengthDelimited).string(name);
   writer.tag(4, WireType.LengthDelimited).string(type);
   for (const [name, value] of Object.entries(attributes)) {
     writeMessage(writer, 5, () => writeAttribute(writer, name, value));
@@ -198,6 +249,12 @@ function writeAttribute(writer: BinaryWriter, name: string, value: OnnxAttribute
   } else if (typeof value === 'string') {
     writer.tag(4, WireType.LengthDelimited).string(value);
     writer.tag(20, WireType.Varint).int32(3); // STRING
+  } else if (value instanceof Uint8Array) {
+    writer.tag(6, WireType.LengthDelimited).bytes(value);
+    writer.tag(20, WireType.Varint).int32(5); // GRAPH
+  } else if ('float' in value) {
+    writer.tag(2, WireType.Bit32).float(value.float);
+    writer.tag(20, WireType.Varint).int32(1); // FLOAT
   } else {
     for (const item of value) writer.tag(8, WireType.Varint).int64(item);
     writer.tag(20, WireType.Varint).int32(7); // INTS
@@ -214,13 +271,13 @@ function writeInitializer(writer: BinaryWriter, { name, elementType, shape, data
     .bytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
 }
 
-function writeType(writer: BinaryWriter, name: string, type: TensorType): void {
+function writeType(writer: BinaryWriter, { name, elementType, shape }: ValueInfo): void {
   writer.tag(1, WireType.LengthDelimited).string(name);
   writeMessage(writer, 2, () => {
     writeMessage(writer, 1, () => {
-      writer.tag(1, WireType.Varint).int32(elementTypes[type.dtype]);
+      writer.tag(1, WireType.Varint).int32(elementType);
       writeMessage(writer, 2, () => {
-        for (const length of type.shape) {
+        for (const length of shape) {
           writeMessage(writer, 1, () => writer.tag(1, WireType.Varint).int64(length));
         }
       });

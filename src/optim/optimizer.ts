@@ -1,6 +1,7 @@
 /** Optimizers on flat parameter vectors, written once as traced arithmetic. */
 import { add, div, mul, sqrt, sub } from '../graph/elementwise.ts';
 import type { Tensor } from '../graph/tensor.ts';
+import { mapRecord } from '../graph/trace.ts';
 import { float32, size, type TensorType } from '../graph/type.ts';
 
 /** State vectors by name, as they lie in memory between programs. */
@@ -9,6 +10,7 @@ export type OptimizerState = Readonly<Record<string, Float32Array>>;
 /** What a step is made from: parameters [P], their gradient [P], the state. */
 export interface OptimizerStep {
   readonly parameters: Tensor;
+  /** Multiplied by the optimizer's `gradientFactor`. */
   readonly gradient: Tensor;
   readonly state: Readonly<Record<string, Tensor>>;
   /** A learning rate known only at run time, as of a schedule. @default the optimizer's own */
@@ -17,6 +19,8 @@ export interface OptimizerStep {
 
 export interface Optimizer {
   readonly learningRate: number;
+  /** What `update` wants the gradient multiplied by. A factor of the loss, it costs no pass over the gradient. */
+  readonly gradientFactor: number;
   /** Types of the state's vectors, for parameters of type `parameters`. They start as zeros. */
   state(parameters: TensorType): Readonly<Record<string, TensorType>>;
   /** One step on traced values. */
@@ -27,12 +31,17 @@ export interface Optimizer {
 
 /** θ ← θ − α·g */
 export function sgd(options: { learningRate: number }): Optimizer {
+  const gradientFactor = options.learningRate;
   return {
     learningRate: options.learningRate,
+    gradientFactor,
     decay: {},
     state: () => ({}),
-    update: ({ parameters, gradient, state, learningRate = options.learningRate }) => ({
-      parameters: sub(parameters, mul(gradient, learningRate)),
+    update: ({ parameters, gradient, state, learningRate }) => ({
+      parameters: sub(
+        parameters,
+        learningRate === undefined ? gradient : mul(gradient, mul(learningRate, 1 / gradientFactor)),
+      ),
       state,
     }),
   };
@@ -55,13 +64,14 @@ export interface AdamOptions {
  */
 export function adam(options: AdamOptions): Optimizer {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
-  const average = (old: Tensor, next: Tensor, beta: number) => add(mul(old, beta), mul(next, 1 - beta));
   const totalWeight = (old: Tensor, beta: number) => add(mul(old, beta), 1 - beta);
+  const gradientFactor = Math.sqrt(1 - beta2); // its square is the weight of the newest second moment
   const first = { firstMoments: beta1, firstMomentsWeight: beta1 };
   const second = { secondMoments: beta2, secondMomentsWeight: beta2 };
   const decay: Record<string, number> = beta1 === 0 ? second : { ...first, ...second };
   return {
     learningRate: options.learningRate,
+    gradientFactor,
     decay,
     state: (parameters) =>
       Object.fromEntries(
@@ -71,18 +81,18 @@ export function adam(options: AdamOptions): Optimizer {
         ]),
       ),
     update({ parameters, gradient, state, learningRate = options.learningRate }) {
-      const v = average(state.secondMoments!, mul(gradient, gradient), beta2);
+      const v = add(mul(state.secondMoments!, beta2), mul(gradient, gradient));
       const vWeight = totalWeight(state.secondMomentsWeight!, beta2);
       const secondState = { secondMoments: v, secondMomentsWeight: vWeight };
-      const scale = mul(sqrt(vWeight), learningRate);
+      const scale = mul(mul(sqrt(vWeight), learningRate), 1 / gradientFactor);
       const denominator = add(sqrt(v), epsilon);
       if (beta1 === 0) {
         const step = div(mul(gradient, scale), denominator);
         return { parameters: sub(parameters, step), state: secondState };
       }
-      const m = average(state.firstMoments!, gradient, beta1);
+      const m = add(mul(state.firstMoments!, beta1), mul(gradient, (1 - beta1) / gradientFactor));
       const mWeight = totalWeight(state.firstMomentsWeight!, beta1);
-      const step = div(mul(m, div(scale, mWeight)), denominator);
+      const step = div(mul(m, mul(div(scale, mWeight), gradientFactor)), denominator);
       return {
         parameters: sub(parameters, step),
         state: { firstMoments: m, firstMomentsWeight: mWeight, ...secondState },
@@ -102,25 +112,23 @@ export function freshState(optimizer: Optimizer, parameters: number): OptimizerS
 }
 
 /**
- * Sets `state` to what it is after n tasks of k steps each, as if they had been taken one after another,
- * from the states `after` that each reached on its own from `state`. A moving average is a linear
- * recursion, so v ← β^(nk)·v + Σᵢ β^((n−i)k)·(vᵢ − β^k·v) is exact but for the gradients themselves, which
- * saw the moments of the start of the meta-batch.
+ * The state after n tasks of k steps each, as if they had been taken one after another, from the states
+ * `after` that each reached on its own from `state`. A moving average is a linear recursion, so
+ * v ← β^(nk)·v + Σᵢ β^((n−i)k)·(vᵢ − β^k·v) is exact but for the gradients themselves, which saw the moments of
+ * the start of the meta-batch.
  */
 export function composeStates(
   optimizer: Optimizer,
-  state: OptimizerState,
-  after: readonly OptimizerState[],
+  state: Readonly<Record<string, Tensor>>,
+  after: readonly Readonly<Record<string, Tensor>>[],
   steps: number,
-): void {
-  for (const [name, vector] of Object.entries(state)) {
+): Record<string, Tensor> {
+  return mapRecord(state, (before, name) => {
     const decay = optimizer.decay[name]! ** steps;
-    const reached = after.map((other) => other[name]!);
-    for (let i = 0; i < vector.length; i++) {
-      const before = decay * vector[i]!;
-      let value = vector[i]!;
-      for (const other of reached) value = decay * value + (other[i]! - before);
-      vector[i] = value;
-    }
-  }
+    const decayed = mul(before, decay);
+    return after.reduce(
+      (value, { [name]: reached }) => add(mul(value, decay), sub(reached!, decayed)),
+      before,
+    );
+  });
 }

@@ -1,21 +1,26 @@
 /** A runtime in the current thread. `node.ts` and `web.ts` give it their ONNX Runtime. */
-import type { Graph } from '../graph/trace.ts';
+import type { Graph, Loop } from '../graph/trace.ts';
 import {
+  ArrayStore,
   LoadedProgram,
   type LoadOptions,
-  lowerGraph,
+  lowerProgram,
   type OnnxRuntime,
+  type Program,
   ProgramCache,
   runStages,
 } from './program.ts';
-import type { Arrays, Executable, Provider, Runtime, Stage } from './runtime.ts';
+import type { Arrays, Executable, Provider, Runtime, Stage, Work } from './runtime.ts';
 
 export class LocalRuntime implements Runtime {
   readonly parallelism = 1;
+  readonly here = this;
   readonly provider: Provider;
   readonly #ort: OnnxRuntime;
   readonly #options: LoadOptions;
   readonly #cache = new ProgramCache<LoadedProgram>();
+  readonly #store = new ArrayStore();
+  readonly #running = new Set<Promise<unknown>>();
 
   constructor(ort: OnnxRuntime, options: LoadOptions) {
     this.#ort = ort;
@@ -27,15 +32,21 @@ export class LocalRuntime implements Runtime {
     return this.#cache.size;
   }
 
-  async compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>> {
-    const program = lowerGraph(graph, this.provider);
+  async compile<In extends string, Out extends string>(
+    source: Graph<In, Out> | Loop<In, Out>,
+  ): Promise<Executable<In, Out>> {
+    return this.load(lowerProgram(source, this.#options)) as Promise<Executable<In, Out>>;
+  }
+
+  /** Loads what was lowered already. */
+  load(program: Program): Promise<Executable> {
     return this.#cache.find(program, async () => {
       const loaded = await LoadedProgram.load(this.#ort, program, this.#options);
       const executable: Executable = {
-        run: (inputs) => this.run([{ executable, inputs }], program.outputs),
+        run: (inputs) => this.run([{ executable, inputs }], Object.keys(program.outputs)),
       };
       return [executable, loaded];
-    }) as Promise<Executable<In, Out>>;
+    });
   }
 
   async run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
@@ -43,20 +54,28 @@ export class LocalRuntime implements Runtime {
       program: this.#cache.loaded(executable),
       inputs,
     }));
-    return runStages(loaded, fetch);
+    const run = runStages(loaded, fetch, this.#store);
+    this.#running.add(run);
+    try {
+      return await run;
+    } finally {
+      this.#running.delete(run);
+    }
   }
 
-  async runAll<K extends string>(
-    lists: readonly (readonly Stage[])[],
-    fetch: readonly K[],
-  ): Promise<Arrays<K>[]> {
+  async runAll<K extends string>(work: readonly Work[], fetch: readonly K[]): Promise<Arrays<K>[]> {
     const results: Arrays<K>[] = [];
-    for (const stages of lists) results.push(await this.run(stages, fetch));
+    for (const { pieces, whole = pieces } of work) results.push(await this.run(whole, fetch));
     return results;
+  }
+
+  recycle(results: Arrays): void {
+    for (const array of Object.values(results)) this.#store.give(array);
   }
 
   async dispose(): Promise<void> {
     const programs = await this.#cache.dispose();
+    await Promise.allSettled(this.#running); // a program that is released in the middle of a run fails it
     await Promise.all(programs.map((program) => program.release()));
   }
 }

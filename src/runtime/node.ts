@@ -1,16 +1,20 @@
 /** Runtimes for Node: in this thread, or a pool of worker threads. */
 import * as ort from 'onnxruntime-node';
 import { OptionError } from '../errors.ts';
+import { probe } from '../onnx/direct-convolution.ts';
+import { ModelBuilder, outputName } from '../onnx/model.ts';
 import { LocalRuntime } from './local.ts';
 import { PoolRuntime } from './pool.ts';
 import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
 
 export interface NodeRuntimeOptions extends RuntimeOptions {
   /**
-   * Worker threads, each running whole tasks on its own; 1 runs in the calling thread. The results are
-   * the same bits for any number. @default 1
+   * Threads that run tasks side by side, the calling one among them. The results are the same bits for any
+   * number. @default 1
    */
   workers?: number;
+  /** The calling thread runs no tasks, so that several runtimes can run side by side. @default false */
+  apart?: boolean;
 }
 
 /**
@@ -18,18 +22,20 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
  * @throws {OptionError} when the provider is not in this build of ONNX Runtime
  */
 export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
-  const { provider = 'cpu', threads = 1, workers = 1 } = options;
+  const { provider = 'cpu', threads = 1, workers = 1, apart = false } = options;
   requireProvider(provider);
   for (const [name, count] of Object.entries({ workers, threads })) {
     if (!Number.isInteger(count) || count < 1) {
       throw new OptionError(`${name}: expected a whole number from 1 on, got ${count}`);
     }
   }
-  if (workers > 1 && provider !== 'cpu') {
+  if ((workers > 1 || apart) && provider !== 'cpu') {
     throw new OptionError(`workers: the device "${provider}" is one for all, got ${workers} workers: use 1`);
   }
-  const load = { provider, executionProvider: provider, threads };
-  return workers === 1 ? new LocalRuntime(ort, load) : PoolRuntime.start({ ...load, workers });
+  const block = provider === 'cpu' ? await directBlock() : undefined;
+  const load = { provider, block, executionProvider: provider, threads, writesInPlace: true };
+  const here = new LocalRuntime(ort, load);
+  return workers === 1 && !apart ? here : PoolRuntime.start(here, { ...load, workers, apart });
 }
 
 /** Providers of this build that need nothing installed beside it. */
@@ -46,4 +52,26 @@ function requireProvider(provider: Provider): void {
       `device: "${provider}" is not in this build of ONNX Runtime, which has ${available.join(', ')}`,
     );
   }
+}
+
+let knownBlock: Promise<number | undefined> | undefined;
+
+/** How many channels the direct convolutions block here; undefined where this processor has none. */
+function directBlock(): Promise<number | undefined> {
+  knownBlock ??= probeBlock().catch(() => undefined); // without them ONNX Runtime refuses the operator
+  return knownBlock;
+}
+
+async function probeBlock(): Promise<number | undefined> {
+  const session = await ort.InferenceSession.create(probe(new ModelBuilder()), { intraOpNumThreads: 1 });
+  const values = Float32Array.from({ length: 64 }, (_, i) => i);
+  const outputs = await session.run({ x: new ort.Tensor('float32', values, [1, 32, 1, 2]) });
+  await session.release();
+  const order = outputs[outputName('y')]!.data as Float32Array;
+  const block = order.indexOf(1);
+  const isBlocked = order.every((value, i) => {
+    const [pixel, rest] = [Math.floor(i / block) % 2, Math.floor(i / (2 * block)) * block + (i % block)];
+    return value === 2 * rest + pixel;
+  });
+  return block > 1 && isBlocked ? block : undefined;
 }

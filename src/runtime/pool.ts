@@ -1,12 +1,15 @@
 /**
- * A runtime over worker threads: each holds every program in a session of its own and runs one list of
- * stages at a time. Arrays backed by a SharedArrayBuffer reach the workers without a copy.
+ * A runtime over several threads: each holds every program in a session of its own and runs one list of stages
+ * at a time. The calling thread is one of them. Arrays backed by a SharedArrayBuffer reach the others without
+ * a copy.
  */
 import { Worker } from 'node:worker_threads';
 import { DataError } from '../errors.ts';
-import type { Graph } from '../graph/trace.ts';
-import { disposedError, type LoadOptions, lowerGraph, type Program, ProgramCache } from './program.ts';
-import type { Arrays, Executable, Provider, Runtime, Stage } from './runtime.ts';
+import type { Graph, Loop } from '../graph/trace.ts';
+import type { TypedArray } from '../graph/type.ts';
+import type { LocalRuntime } from './local.ts';
+import { disposedError, type LoadOptions, lowerProgram, type Program, ProgramCache } from './program.ts';
+import type { Arrays, Executable, Provider, Runtime, Stage, Work } from './runtime.ts';
 import { type Segment, schedule } from './schedule.ts';
 
 /** What a worker is asked; `job` numbers the answer. */
@@ -16,6 +19,8 @@ export type Request =
       readonly job: number;
       readonly stages: readonly { readonly program: number; readonly inputs: Arrays }[];
       readonly fetch: readonly string[];
+      /** Arrays of earlier results that may be written into. */
+      readonly recycled: readonly TypedArray[];
     }
   | { readonly job: number; readonly end: true };
 
@@ -32,11 +37,59 @@ interface Pending {
   reject(error: Error): void;
 }
 
+/** A thread that runs stages, one list after another. */
+interface Place {
+  /** How many lists it has not finished yet. */
+  readonly load: number;
+  /** `moved` are inputs that may be taken instead of being copied: the caller does not use them any more. */
+  run(
+    stages: readonly { readonly program: PooledProgram; readonly inputs: Arrays }[],
+    fetch: readonly string[],
+    moved: readonly TypedArray[],
+  ): Promise<Arrays>;
+  /** Takes back a result of its own. */
+  recycle(array: TypedArray): void;
+}
+
+/** A program as the threads know it. */
+interface PooledProgram {
+  /** In the workers. */
+  readonly number: number;
+  /** In the calling thread. */
+  readonly executable: Executable;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+}
+
+/** The calling thread. */
+class Here implements Place {
+  readonly #runtime: LocalRuntime;
+  #last: Promise<unknown> = Promise.resolve();
+  load = 0;
+
+  constructor(runtime: LocalRuntime) {
+    this.#runtime = runtime;
+  }
+
+  run: Place['run'] = (stages, fetch) => {
+    const list = stages.map(({ program, inputs }) => ({ executable: program.executable, inputs }));
+    this.load++;
+    const result = this.#last.then(() => this.#runtime.run(list, fetch)).finally(() => this.load--);
+    this.#last = result.catch(() => undefined);
+    return result;
+  };
+
+  recycle(array: TypedArray): void {
+    this.#runtime.recycle({ array });
+  }
+}
+
 /** One worker thread and the answers it owes. */
-class Channel {
+class Channel implements Place {
   readonly #worker: Worker;
   readonly #ended: Promise<void>;
   readonly #pending = new Map<number, Pending>();
+  #recycled: TypedArray[] = [];
   #jobs = 0;
   #failure: Error | undefined;
 
@@ -62,11 +115,28 @@ class Channel {
     });
   }
 
-  ask(request: RequestBody): Promise<Arrays> {
+  get load(): number {
+    return this.#pending.size;
+  }
+
+  run: Place['run'] = (stages, fetch, moved) => {
+    const numbered = stages.map(({ program, inputs }) => ({ program: program.number, inputs }));
+    const recycled = this.#recycled;
+    this.#recycled = [];
+    return this.ask({ stages: numbered, fetch, recycled }, [...recycled, ...moved]);
+  };
+
+  /** It goes back with the next request. */
+  recycle(array: TypedArray): void {
+    this.#recycled.push(array);
+  }
+
+  ask(request: RequestBody, moved: readonly TypedArray[] = []): Promise<Arrays> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const job = this.#jobs++;
     return new Promise((resolve, reject) => {
-      this.#worker.postMessage({ job, ...request });
+      const buffers = moved.map(({ buffer }) => buffer as ArrayBuffer);
+      this.#worker.postMessage({ job, ...request }, buffers);
       this.#worker.ref();
       this.#pending.set(job, { resolve, reject });
     });
@@ -91,97 +161,128 @@ class Channel {
 export class PoolRuntime implements Runtime {
   readonly provider: Provider;
   readonly parallelism: number;
+  readonly here: LocalRuntime;
+  readonly #target: LoadOptions;
   readonly #channels: readonly Channel[];
-  readonly #idle: Channel[];
-  readonly #waiting: ((channel: Channel) => void)[] = [];
-  /** By the numbers the workers know them by. */
-  readonly #cache = new ProgramCache<{ readonly program: number; readonly outputs: readonly string[] }>();
+  /** All threads, the calling one first. */
+  readonly #places: readonly Place[];
+  /** Which thread a result came from, by its memory. */
+  readonly #makers = new WeakMap<ArrayBufferLike, Place>();
+  readonly #cache = new ProgramCache<PooledProgram>();
   #programs = 0;
 
-  private constructor(channels: readonly Channel[], provider: Provider) {
+  private constructor(here: LocalRuntime, channels: readonly Channel[], target: LoadOptions, apart: boolean) {
+    this.here = here;
     this.#channels = channels;
-    this.#idle = [...channels];
-    this.parallelism = channels.length;
-    this.provider = provider;
+    this.#places = apart ? channels : [new Here(here), ...channels];
+    this.parallelism = this.#places.length;
+    this.provider = here.provider;
+    this.#target = target;
   }
 
-  static start({ workers, ...options }: LoadOptions & { workers: number }): PoolRuntime {
-    return new PoolRuntime(
-      Array.from({ length: workers }, () => new Channel(options)),
-      options.provider,
-    );
+  /** With `apart`, the calling thread is not one of the `workers`. */
+  static start(
+    here: LocalRuntime,
+    { workers, apart, ...options }: LoadOptions & { workers: number; apart: boolean },
+  ): PoolRuntime {
+    const channels = Array.from({ length: apart ? workers : workers - 1 }, () => new Channel(options));
+    return new PoolRuntime(here, channels, options, apart);
   }
 
   get compilations(): number {
-    return this.#cache.size;
+    return Math.max(this.#cache.size, this.here.compilations);
   }
 
-  async compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>> {
-    const load = lowerGraph(graph, this.provider);
+  async compile<In extends string, Out extends string>(
+    source: Graph<In, Out> | Loop<In, Out>,
+  ): Promise<Executable<In, Out>> {
+    const load = lowerProgram(source, this.#target);
     return this.#cache.find(load, async () => {
-      const program = this.#programs++;
-      await Promise.all(this.#channels.map((channel) => channel.ask({ load, program })));
+      const number = this.#programs++;
+      const loads = this.#channels.map((channel) => channel.ask({ load, program: number }));
+      const [local] = await Promise.all([this.here.load(load), ...loads]);
+      const [inputs, outputs] = [Object.keys(load.inputs), Object.keys(load.outputs)];
       const executable: Executable = {
-        run: (inputs) => this.run([{ executable, inputs }], load.outputs),
+        run: (given) => this.run([{ executable, inputs: given }], outputs),
       };
-      return [executable, { program, outputs: load.outputs }];
+      return [executable, { number, executable: local, inputs, outputs }];
     }) as Promise<Executable<In, Out>>;
   }
 
-  async run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
-    const numbered = stages.map(({ executable, inputs }) => ({
-      program: this.#cache.loaded(executable).program,
+  run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>> {
+    const leastLoaded = this.#places.reduce((a, b) => (b.load < a.load ? b : a));
+    return this.#run(leastLoaded, stages, fetch);
+  }
+
+  async #run<K extends string>(
+    place: Place,
+    stages: readonly Stage[],
+    fetch: readonly K[],
+    moved: readonly TypedArray[] = [],
+  ): Promise<Arrays<K>> {
+    const list = stages.map(({ executable, inputs }) => ({
+      program: this.#cache.loaded(executable),
       inputs,
     }));
-    const channel =
-      this.#idle.pop() ?? (await new Promise<Channel>((resolve) => this.#waiting.push(resolve)));
-    try {
-      return (await channel.ask({ stages: numbered, fetch })) as Arrays<K>;
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#idle.push(channel);
-      else next(channel);
+    const results = await place.run(list, fetch, moved);
+    for (const { buffer } of Object.values(results)) this.#makers.set(buffer, place);
+    return results as Arrays<K>;
+  }
+
+  async runAll<K extends string>(work: readonly Work[], fetch: readonly K[]): Promise<Arrays<K>[]> {
+    const plan = schedule(
+      work.map(({ pieces }) => pieces.length),
+      this.parallelism,
+    );
+    const programOf = ({ executable }: Stage) => this.#cache.loaded(executable);
+    // What the beginnings of cut work leave to the ends. They come first on their threads, which get all
+    // that does not wait for something at once, so that none stands idle between two tasks.
+    const beginnings = new Map<number, Promise<Arrays>>();
+    plan.forEach((segments, thread) => {
+      for (const { list, to } of segments) {
+        const { pieces } = work[list]!;
+        if (to === pieces.length) continue;
+        const later = pieces.slice(to).map(programOf);
+        const read = new Set<string>(later.flatMap(({ inputs }) => inputs));
+        const made = new Set<string>(later.flatMap(({ outputs }) => outputs));
+        const outputs = pieces.slice(0, to).flatMap((stage) => programOf(stage).outputs);
+        const kept = outputs.filter(
+          (name) => read.has(name) || (fetch.includes(name as K) && !made.has(name)),
+        );
+        beginnings.set(list, this.#run(this.#places[thread]!, pieces.slice(0, to), [...new Set(kept)]));
+      }
+    });
+    const runSegment = async (place: Place, { list, from, to }: Segment): Promise<Arrays<K>> => {
+      const { pieces, whole = pieces } = work[list]!;
+      if (from === 0) return this.#run(place, whole, fetch);
+      const left = await beginnings.get(list)!;
+      const inputs = pieces.slice(0, from).map((stage) => stage.inputs);
+      const [first, ...rest] = pieces.slice(from, to);
+      const given: Arrays = Object.assign({}, ...inputs, left, first!.inputs);
+      const moved = Object.values(left).filter(({ buffer }) => buffer instanceof ArrayBuffer);
+      return this.#run(place, [{ ...first!, inputs: given }, ...rest], fetch, moved);
+    };
+    const results: Promise<Arrays<K>>[] = [];
+    plan.forEach((segments, thread) => {
+      for (const segment of segments) {
+        if (segment.to < work[segment.list]!.pieces.length) continue;
+        results[segment.list] = runSegment(this.#places[thread]!, segment);
+      }
+    });
+    return Promise.all(results);
+  }
+
+  recycle(results: Arrays): void {
+    for (const array of Object.values(results)) {
+      const maker = this.#makers.get(array.buffer);
+      if (maker === undefined || array.byteLength !== array.buffer.byteLength) continue;
+      this.#makers.delete(array.buffer); // once
+      maker.recycle(array);
     }
   }
 
-  async runAll<K extends string>(
-    lists: readonly (readonly Stage[])[],
-    fetch: readonly K[],
-  ): Promise<Arrays<K>[]> {
-    const plan = schedule(
-      lists.map((stages) => stages.length),
-      this.parallelism,
-    );
-    const results: Arrays<K>[] = [];
-    // What the beginnings of cut lists leave to their ends. They come first on their workers, so each is
-    // under way before another worker asks for it.
-    const beginnings = new Map<number, Promise<Arrays>>();
-    const runSegment = async ({ list, from, to }: Segment): Promise<void> => {
-      const stages = lists[list]!;
-      if (to < stages.length) {
-        const part = stages.slice(0, to);
-        const outputs = part.flatMap(({ executable }) => this.#cache.loaded(executable).outputs);
-        beginnings.set(list, this.run(part, [...new Set(outputs)]));
-        await beginnings.get(list);
-      } else {
-        const inputs = stages.slice(0, from).map((stage) => stage.inputs);
-        const before = Object.assign({}, ...inputs, await beginnings.get(list));
-        const [first, ...rest] = stages.slice(from);
-        results[list] = await this.run(
-          [{ ...first!, inputs: { ...before, ...first!.inputs } }, ...rest],
-          fetch,
-        );
-      }
-    };
-    await Promise.all(
-      plan.map(async (segments) => {
-        for (const segment of segments) await runSegment(segment);
-      }),
-    );
-    return results;
-  }
-
   async dispose(): Promise<void> {
-    await Promise.all([...this.#channels.map((channel) => channel.end()), this.#cache.dispose()]);
+    const ends = this.#channels.map((channel) => channel.end());
+    await Promise.all([...ends, this.#cache.dispose(), this.here.dispose()]);
   }
 }

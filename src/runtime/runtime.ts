@@ -1,5 +1,5 @@
 /** What runs compiled programs: the interface every runtime (one thread, many workers, browser) offers. */
-import type { Graph } from '../graph/trace.ts';
+import type { Graph, Loop } from '../graph/trace.ts';
 import type { TypedArray } from '../graph/type.ts';
 
 /** Where programs run. */
@@ -23,21 +23,32 @@ export interface Stage {
   readonly inputs: Arrays;
 }
 
+/** One of several computations that do not depend on each other. */
+export interface Work {
+  /** Stages that can be shared out: one worker may run the first of them, another the rest. */
+  readonly pieces: readonly Stage[];
+  /** The same computation in fewer, longer stages, for where one worker runs it all. @default `pieces` */
+  readonly whole?: readonly Stage[];
+}
+
 export interface Runtime {
   readonly provider: Provider;
   /** How many calls of `run` proceed at the same time. */
   readonly parallelism: number;
+  /** A runtime in the calling thread, for short work between what runs in parallel; disposed with this one. */
+  readonly here: Runtime;
   /** How many programs were compiled so far: constant in a steady loop. */
   readonly compilations: number;
-  /** Simplifies, lowers and loads a graph. Equal programs are compiled once. */
-  compile<In extends string, Out extends string>(graph: Graph<In, Out>): Promise<Executable<In, Out>>;
+  /** Simplifies, lowers and loads a program. Equal programs are compiled once. */
+  compile<In extends string, Out extends string>(
+    program: Graph<In, Out> | Loop<In, Out>,
+  ): Promise<Executable<In, Out>>;
   /** Runs stages one after another in one place and returns the outputs named by `fetch`. */
   run<K extends string>(stages: readonly Stage[], fetch: readonly K[]): Promise<Arrays<K>>;
-  /**
-   * Runs lists of stages that do not depend on each other, spread evenly over what the runtime has, and
-   * returns for each the outputs named by `fetch`.
-   */
-  runAll<K extends string>(lists: readonly (readonly Stage[])[], fetch: readonly K[]): Promise<Arrays<K>[]>;
+  /** Runs all `work`, spread evenly over what the runtime has; for each of it the outputs named by `fetch`. */
+  runAll<K extends string>(work: readonly Work[], fetch: readonly K[]): Promise<Arrays<K>[]>;
+  /** Takes back what a run returned, which must not be used again, to write later results into it. */
+  recycle(results: Arrays): void;
   /** Frees all programs. A disposed runtime runs nothing more. */
   dispose(): Promise<void>;
 }

@@ -8,5 +8,5 @@ export async function webRuntime(options: RuntimeOptions = {}): Promise<Runtime>
   const { provider = 'cpu', threads = 1 } = options;
   ort.env.wasm.numThreads = threads;
   const executionProvider = provider === 'cpu' ? 'wasm' : provider;
-  return new LocalRuntime(ort, { provider, executionProvider, threads });
+  return new LocalRuntime(ort, { provider, executionProvider, threads, writesInPlace: false });
 }

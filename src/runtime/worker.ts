@@ -3,12 +3,13 @@ import { parentPort, workerData } from 'node:worker_threads';
 import * as ort from 'onnxruntime-node';
 import { DataError } from '../errors.ts';
 import type { Reply, Request } from './pool.ts';
-import { LoadedProgram, type LoadOptions, runStages } from './program.ts';
+import { ArrayStore, LoadedProgram, type LoadOptions, runStages } from './program.ts';
 import type { Arrays } from './runtime.ts';
 
 const options = workerData as LoadOptions;
 const port = parentPort!;
 const programs = new Map<number, LoadedProgram>();
+const store = new ArrayStore();
 
 async function answer(request: Request): Promise<Arrays> {
   if ('load' in request) {
@@ -20,11 +21,12 @@ async function answer(request: Request): Promise<Arrays> {
     port.close(); // nothing keeps the thread alive any more
     return {};
   }
+  for (const array of request.recycled) store.give(array);
   const stages = request.stages.map(({ program, inputs }) => ({ program: programs.get(program)!, inputs }));
-  return runStages(stages, request.fetch);
+  return runStages(stages, request.fetch, store);
 }
 
-port.on('message', async (request: Request) => {
+async function reply(request: Request): Promise<void> {
   const { job } = request;
   try {
     const outputs = await answer(request);
@@ -35,4 +37,9 @@ port.on('message', async (request: Request) => {
     const isDataError = error instanceof DataError;
     port.postMessage({ job, error: error as Error, isDataError } satisfies Reply);
   }
+}
+
+let last = Promise.resolve();
+port.on('message', (request: Request) => {
+  last = last.then(() => reply(request)); // one after another
 });

@@ -77,6 +77,9 @@ describe('help', () => {
     assert.deepEqual(flags.filter((flag) => flag !== '--help').sort(), [
       ...[
         '--algorithm',
+        '--allow-changes',
+        '--checkpoint-every',
+        '--config',
         '--data',
         '--device',
         '--eval-batch',
@@ -101,21 +104,40 @@ describe('help', () => {
         '--meta-step',
         '--meta-step-final',
         '--min-images',
-        '--out',
       ],
-      ...['--outer-optimizer', '--preset', '--quiet', '--sampling', '--seed', '--shots', '--tail-shots'],
-      ...['--train-shots', '--transductive', '--ways', '--workers'],
+      ...[
+        '--no-config',
+        '--out',
+        '--outer-optimizer',
+        '--preset',
+        '--quiet',
+        '--resume',
+        '--sampling',
+        '--seed',
+      ],
+      ...[
+        '--shots',
+        '--tail-shots',
+        '--tensorboard',
+        '--train-shots',
+        '--transductive',
+        '--ways',
+        '--workers',
+      ],
     ]);
     const text = stdout.replace(/\s+/g, ' ');
     assert.match(text, /--inner-lr <x> [^-]*\(default: 0\.001; sine 0\.02\)/);
     assert.match(text, /--meta-iters <n> [^-]*\(default: 100,000; glyphs 1,000; images 1,000; sine 30,000\)/);
     const defaults = text.split('(default: ').length - 1;
-    assert.equal(defaults, flags.filter((flag) => !['--help', '--preset'].includes(flag!)).length);
+    assert.equal(
+      defaults,
+      flags.filter((flag) => !['--help', '--no-config', '--preset'].includes(flag!)).length,
+    );
     for (const line of stdout.split('\n')) assert.ok(line.length <= 100, line);
   });
 
   it('is there for every verb, and in place of one', async () => {
-    for (const verb of ['', 'eval', 'data', 'data info', 'data prepare', 'data fetch', 'demo']) {
+    for (const verb of ['', 'eval', 'export', 'data', 'data info', 'data prepare', 'data fetch', 'demo']) {
       const { code, stdout } = await anole(`${verb} --help`);
       assert.equal(code, 0);
       assert.match(stdout, new RegExp(`^Usage: anole ${verb}`));
@@ -189,6 +211,33 @@ describe('train sine', () => {
     );
     const [, out] = stdout.match(/saved in +(runs\/sine-\d{8}-\d{6}(-\d)?)\//)!;
     assert.ok(readdirSync(join(folder, out!)).includes('weights.safetensors'));
+  });
+});
+
+describe('train with a configuration file', () => {
+  it('takes task and settings from it, flags before it, and saves what came of that', async () => {
+    writeFileSync(
+      join(folder, 'sine.json'),
+      JSON.stringify({
+        task: 'sine',
+        metaIterations: 20,
+        evalTasks: 5,
+        evalEvery: 0,
+        shots: 7,
+        innerLr: 0.01,
+      }),
+    );
+    const [start] = await json('train --config sine.json --shots 8 --out configured');
+    assert.equal(start!.configuration, 'sine.json');
+    const saved = decodeCheckpoint(
+      readFileSync(join(folder, 'configured', 'weights.safetensors')),
+      'weights',
+    );
+    assert.deepEqual(saved.settings, start!.settings);
+    const { task, metaIterations, shots, innerLr, trainShots } = saved.settings;
+    assert.deepEqual([task, metaIterations, shots, innerLr, trainShots], ['sine', 20, 8, 0.01, 50]);
+    const { code, stderr } = await anole('train glyphs --config sine.json --shots 30');
+    assert.deepEqual([code, stderr.split(':')[1]], [2, ' --shots']);
   });
 });
 
@@ -274,7 +323,16 @@ describe('bad input ends with one line, its exit code, and nothing left behind',
 
   const cases: readonly (readonly [args: string, code: number, message: RegExp])[] = [
     ['trian sine', 2, /unknown command 'trian'; did you mean train\?/],
-    ['train', 2, /missing required argument 'task'/],
+    [
+      'train',
+      2,
+      /task: expected one of sine, glyphs, omniglot, mini-imagenet, images, got none: name one, or a run with --resume/,
+    ],
+    ['train sine --checkpoint-every -1', 2, /--checkpoint-every: expected seconds from 0 on, got "-1"/],
+    ['train sine --allow-changes', 2, /--allow-changes: there is no run to change: add --resume/],
+    ['train --resume nothing', 1, /nothing: no weights there: give the folder of a run/],
+    ['train --resume damaged', 1, /damaged\/weights\.safetensors: no weights there/],
+    ['train --resume not-weights', 1, /not-weights: not a sound safetensors file/],
     [
       'train glyph',
       2,
@@ -314,6 +372,11 @@ describe('bad input ends with one line, its exit code, and nothing left behind',
     ],
     ['eval nothing', 1, /nothing: no weights there: give the folder of a run/],
     ['eval not-weights', 1, /not-weights: not a sound safetensors file/],
+    ['export nothing --format npz', 1, /nothing: no weights there: give the folder of a run/],
+    ['export not-weights --format npz', 1, /not-weights: not a sound safetensors file/],
+    ['export nothing', 2, /required option '--format <name>' not specified/],
+    ['export nothing --format onxx', 2, /--format: expected one of .*, got "onxx"; did you mean "onnx"\?/],
+    ['train sine --config none.json', 1, /could not read none\.json \(there is nothing of that name\)/],
     ['data fetch omniglto', 2, /got "omniglto"; did you mean "omniglot"\?/],
   ];
   for (const [args, code, message] of cases) {
@@ -388,7 +451,7 @@ describe('a run that ends early leaves its last good weights', () => {
       assert.ok(performance.now() - sent < 3000, 'it takes too long to end');
       assert.equal(code, signal === 'SIGINT' ? 130 : 143);
       const [, iteration] = stderr.match(
-        /^interrupted; the weights after ([\d,]+) of 100,000 meta-iterations are in \w+\/weights\.safetensors\n$/,
+        /^interrupted; the weights after ([\d,]+) of 100,000 meta-iterations are in (\w+)\/weights\.safetensors; go on with: anole train --resume \2\n$/,
       )!;
       assert.equal(left(out).iteration, Number(iteration!.replace(',', '')));
       assert.ok(left(out).iteration >= 1000);

@@ -46,6 +46,7 @@ import {
   slice,
   sqrt,
   stack,
+  step,
   stopGradient,
   sub,
   sum,
@@ -303,6 +304,7 @@ export const cases: { readonly [K in Operator]: readonly Case[] } = {
   tanh: unary(tanh),
   sigmoid: unary(sigmoid),
   relu: unary(relu),
+  step: unary(step),
   abs: unary(abs),
   sign: unary(sign),
 

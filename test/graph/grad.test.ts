@@ -27,7 +27,7 @@ import {
   valueAndGrad,
 } from '../../src/graph/index.ts';
 import { nodesOf } from '../../src/graph/trace.ts';
-import { lowerGraph } from '../../src/runtime/program.ts';
+import { lowerProgram } from '../../src/runtime/program.ts';
 import { assertClose } from './contract.ts';
 
 const f64 = (...values: number[]): Float64Array => Float64Array.of(...values);
@@ -212,7 +212,7 @@ test('graphs of tens of thousands of operations do not overflow the stack', () =
   assert.ok(nodesOf([graph.outputs.gradient]).length > depth);
   const simple = simplify(graph);
   assert.ok(printGraph(simple).split('\n').length > depth);
-  assert.ok(lowerGraph(graph, 'cpu').model.length > depth);
+  assert.ok(lowerProgram(graph, { provider: 'cpu' }).model.length > depth);
   const { gradient } = evaluate(simple, { x: f64(0.7) });
   assertClose(gradient, f64(1), 1e-9, 'gradient');
 });

@@ -6,6 +6,7 @@ import { DataError, OptionError } from '../../src/errors.ts';
 import { decodeCheckpoint, encodeCheckpoint } from '../../src/meta/checkpoint.ts';
 import { initialState, type TrainingState } from '../../src/meta/train.ts';
 import { mlp } from '../../src/nn/networks.ts';
+import { layoutOf, zeros } from '../../src/nn/parameters.ts';
 import { adam, sgd } from '../../src/optim/index.ts';
 
 const layout = {
@@ -125,7 +126,7 @@ describe('a checkpoint', () => {
   it('can not hold a parameter named like an optimizer state', () => {
     const model = {
       ...layout.model,
-      layout: { leaves: [{ name: 'inner/x', shape: [10], offset: 0 }], size: 10 },
+      layout: layoutOf({ 'inner/x': { shape: [10], init: zeros } }),
     };
     assert.throws(() => encodeCheckpoint({ ...layout, model, state: someState(), settings }), OptionError);
   });

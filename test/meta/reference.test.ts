@@ -68,7 +68,7 @@ async function run(
     examples: 50,
     segments: [{ steps: 5, batch: 10 }],
   });
-  const initial = referenceParameters(network);
+  const initial = referenceParameters(network, model.layout);
   const innerState = prefixState(state ?? freshState(optimizer, model.layout.size));
   const start: Arrays = {
     initial,
@@ -96,7 +96,7 @@ for (const [name, dtype] of cases) {
   const network = reference.networks[name];
   const { sgd: plain, adamCarried, adamReset, joint: jointSummary } = network.task!;
   const check = (vector: ArrayLike<number>, summary: typeof jointSummary) => {
-    const error = summaryError(network, vector, summary);
+    const error = summaryError(network, models[name].layout, vector, summary);
     // In float64 what is left is the rounding of parameters and data to float32, 6e-8.
     assert.ok(error < (dtype === 'float64' ? 2e-5 : 1e-4), `relative error ${error}`);
   };
@@ -121,7 +121,7 @@ for (const [name, dtype] of cases) {
   test(`${name} in ${dtype}: the same with inner Adam on carried moments`, async () => {
     const optimizer = adam({ learningRate: adamCarried.lr, beta1: 0 });
     const state = {
-      secondMoments: referenceMoments(network),
+      secondMoments: referenceMoments(network, models[name].layout),
       secondMomentsWeight: Float32Array.of(1 - 0.999 ** 7), // seven steps were taken before
     };
     const first = await run(name, dtype, reptile, optimizer, state);

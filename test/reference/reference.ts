@@ -1,5 +1,6 @@
 /** Reads meta_gradients.json and mirrors the formulas its script made parameters and data from. */
 import { readFileSync } from 'node:fs';
+import type { Layout, Leaf } from '../../src/nn/parameters.ts';
 
 /** Uniform in [−1, 1) from an integer hash of the index and a salt. */
 export function noise(count: number, salt: number): Float64Array {
@@ -69,18 +70,27 @@ const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b
 /** The leaves Anole leaves out: biases of convolutions, which batch norm cancels. Their gradients are zero. */
 const isConvBias = (name: string): boolean => /^conv\d+\/bias$/.test(name);
 
-/** The reference's parameters without the convolutions' biases. */
-export function referenceParameters({ leaves }: ReferenceNetwork): Float32Array {
+/** Anole's leaf of a reference's name: its batch norm belongs to the convolution. */
+function leafOf(layout: Layout, reference: string): Leaf | undefined {
+  const leaf = layout.leaves.find(
+    ({ name }) => name === reference.replace('norm', 'conv').replace('dense/', 'dense1/'),
+  );
+  if (isConvBias(reference)) return undefined;
+  if (leaf === undefined) throw new Error(`no leaf for ${reference}`);
+  return leaf;
+}
+
+/** The reference's parameters, laid out as Anole does. */
+export function referenceParameters(network: ReferenceNetwork, layout: Layout): Float32Array {
   const values: number[] = [];
-  Object.entries(leaves).forEach(([name, shape], i) => {
-    if (isConvBias(name)) return;
+  Object.entries(network.leaves).forEach(([name, shape], i) => {
     const leaf = noise(count(shape), i + 1);
     const [inputs, outputs] = shape.slice(-2) as [number, number];
     const limit = shape.length > 1 ? Math.sqrt(6 / (count(shape.slice(0, -2)) * (inputs + outputs))) : 0;
     for (const x of leaf)
       values.push(shape.length > 1 ? x * limit : (name.endsWith('scale') ? 1 : 0) + 0.1 * x);
   });
-  return Float32Array.from(values);
+  return fromReference(network, layout, values);
 }
 
 /** 50 inputs and targets of the reference's task. */
@@ -98,32 +108,38 @@ export function referenceData({ inputShape }: ReferenceNetwork, examples = 50) {
   };
 }
 
-/** Adam's second moments the carried inner loop starts from, without those of the left-out biases. */
-export function referenceMoments(network: ReferenceNetwork): Float32Array {
+/** Adam's second moments the carried inner loop starts from. */
+export function referenceMoments(network: ReferenceNetwork, layout: Layout): Float32Array {
   const all = Object.values(network.leaves).reduce((total, shape) => total + count(shape), 0);
   const full = noise(all, 500).map((x) => (0.01 * (x + 1.5)) ** 2);
-  return withoutConvBiases(network, full);
+  return fromReference(network, layout, full);
 }
 
-/** Cuts the convolutions' biases out of a vector in the reference's layout. */
-export function withoutConvBiases({ leaves }: ReferenceNetwork, vector: Float64Array): Float32Array {
-  const kept: number[] = [];
+/** A vector in the reference's layout put into Anole's, without the convolutions' biases. */
+export function fromReference(
+  { leaves }: ReferenceNetwork,
+  layout: Layout,
+  vector: ArrayLike<number>,
+): Float32Array {
+  const result = new Float32Array(layout.size);
   let offset = 0;
   for (const [name, shape] of Object.entries(leaves)) {
-    const end = offset + count(shape);
-    if (!isConvBias(name)) for (let i = offset; i < end; i++) kept.push(vector[i]!);
-    offset = end;
+    const leaf = leafOf(layout, name);
+    for (let i = 0; i < count(shape); i++, offset++) {
+      if (leaf !== undefined) result[leaf.offset + i] = vector[offset]!;
+    }
   }
-  return Float32Array.from(kept);
+  return result;
 }
 
-/** Puts zeros for the convolutions' biases into a vector in Anole's layout. */
-function withConvBiases({ leaves }: ReferenceNetwork, vector: ArrayLike<number>): Float64Array {
-  const full: number[] = [];
-  let offset = 0;
-  for (const [name, shape] of Object.entries(leaves)) {
-    for (let i = 0; i < count(shape); i++) full.push(isConvBias(name) ? 0 : vector[offset++]!);
-  }
+/** A vector in Anole's layout put into the reference's, with zeros for the convolutions' biases. */
+function toReference({ leaves }: ReferenceNetwork, layout: Layout, vector: ArrayLike<number>): Float64Array {
+  const full = Object.entries(leaves).flatMap(([name, shape]) => {
+    const leaf = leafOf(layout, name);
+    return Array.from({ length: count(shape) }, (_, i) =>
+      leaf === undefined ? 0 : vector[leaf.offset + i]!,
+    );
+  });
   return Float64Array.from(full);
 }
 
@@ -131,8 +147,13 @@ function withConvBiases({ leaves }: ReferenceNetwork, vector: ArrayLike<number>)
  * The error of a vector against its summary, relative to the size of the vector: the largest over norm,
  * projections and samples, each on its own scale.
  */
-export function summaryError(network: ReferenceNetwork, vector: ArrayLike<number>, summary: Summary): number {
-  const full = withConvBiases(network, vector);
+export function summaryError(
+  network: ReferenceNetwork,
+  layout: Layout,
+  vector: ArrayLike<number>,
+  summary: Summary,
+): number {
+  const full = toReference(network, layout, vector);
   if (full.length !== summary.length)
     throw new Error(`expected ${summary.length} elements, got ${full.length}`);
   let largest = 0;

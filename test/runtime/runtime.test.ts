@@ -95,7 +95,10 @@ test('lists of stages give the same bits on any number of workers, cut between t
     await withRuntime(workers, async (runtime) => {
       const executable = await runtime.compile(grow);
       const stages = lists.map((list) => list.map((inputs): Stage => ({ executable, inputs })));
-      const all = await runtime.runAll(stages, ['x', 'last', 'rate']);
+      const all = await runtime.runAll(
+        stages.map((pieces) => ({ pieces })),
+        ['x', 'last', 'rate'],
+      );
       results.push(all.flatMap(({ x, last, rate }) => [x, last, rate] as Float32Array[]));
       if (workers > 1) return;
       const oneByOne = await Promise.all(stages.map((list) => runtime.run(list, ['x', 'last', 'rate'])));
@@ -255,7 +258,12 @@ test('a program that fails to load is forgotten, one that loads is loaded once',
       },
     },
   };
-  const runtime = new LocalRuntime(flaky, { provider: 'cpu', executionProvider: 'cpu', threads: 1 });
+  const runtime = new LocalRuntime(flaky, {
+    provider: 'cpu',
+    executionProvider: 'cpu',
+    threads: 1,
+    writesInPlace: true,
+  });
   const attempts = await Promise.allSettled([runtime.compile(double()), runtime.compile(double())]);
   assert.deepEqual(
     attempts.map(({ status }) => status),
@@ -274,7 +282,7 @@ async function poolWithThreads(workers: number): Promise<{ runtime: Runtime; thr
   const threads: Worker[] = [];
   const notice = (thread: Worker) => threads.push(thread);
   process.on('worker', notice);
-  const runtime = await nodeRuntime({ workers });
+  const runtime = await nodeRuntime({ workers, apart: true });
   await runtime.compile(double()); // all have started once they have answered
   process.off('worker', notice);
   assert.equal(threads.length, workers);

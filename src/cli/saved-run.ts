@@ -1,0 +1,87 @@
+/** Reading what a run left: its weights and settings, and what it noted to be gone on with. */
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { DataError } from '../errors.ts';
+import { type Notes, readCheckpoint } from '../experiments/durable.ts';
+import { checkSettings, type Settings } from '../experiments/settings.ts';
+import type { Checkpoint } from '../meta/checkpoint.ts';
+import type { RunResult } from './run.ts';
+import { metricsFile, weightsFile } from './run-folder.ts';
+
+/** What the command line keeps in a checkpoint of a run that is not finished. */
+export interface RunNotes extends Notes {
+  /** Length of `metrics.jsonl` at that moment. */
+  readonly metricsBytes: number;
+  /** Sum of the losses since the last progress event. */
+  readonly lossTotal: number;
+  /** Since the start, in all processes so far. */
+  readonly totalSeconds: number;
+  readonly device: 'cpu' | 'webgpu';
+  readonly tensorboard: boolean;
+  /** Where the images came from, absolute. */
+  readonly data?: string;
+}
+
+export interface SavedRun {
+  /** Of the run. */
+  readonly folder: string;
+  /** Of the weights. */
+  readonly path: string;
+  readonly settings: Settings;
+  readonly checkpoint: Checkpoint;
+}
+
+/**
+ * Reads a run's weights and the settings in them.
+ * @param run its folder, or its weights
+ * @throws {DataError} when there are none, or they are damaged or of settings this version does not know
+ */
+export async function readRun(run: string): Promise<SavedRun> {
+  const isFolder = await stat(run).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  const path = isFolder ? join(run, weightsFile) : run;
+  const checkpoint = await readCheckpoint(path);
+  if (checkpoint === undefined) {
+    throw new DataError(`${path}: no weights there: give the folder of a run, such as runs/demo/sine`);
+  }
+  try {
+    const settings = checkSettings(checkpoint.settings as Record<keyof Settings, unknown>);
+    return { folder: isFolder ? run : dirname(run), path, settings, checkpoint };
+  } catch (cause) {
+    throw new DataError(
+      `${path}: its settings are not ones this version knows (${(cause as Error).message}): train it anew`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * The notes of a checkpoint; undefined where there are none, as in that of a finished run.
+ * @param file its name, for messages
+ * @throws {DataError} when they are not what the command line writes
+ */
+export function readNotes(notes: Notes | undefined, file: string): RunNotes | undefined {
+  if (notes === undefined) return undefined;
+  const { metricsBytes, lossTotal, totalSeconds, device, tensorboard, data } = notes as Partial<RunNotes>;
+  const numbers = [metricsBytes, lossTotal, totalSeconds];
+  const areNumbers = numbers.every((value) => typeof value === 'number' && Number.isFinite(value));
+  const isDevice = device === 'cpu' || device === 'webgpu';
+  const areOthers = typeof tensorboard === 'boolean' && (data === undefined || typeof data === 'string');
+  if (!areNumbers || !Number.isSafeInteger(metricsBytes) || metricsBytes! < 0 || !isDevice || !areOthers) {
+    throw new DataError(`${file}: was not saved by \`anole train\`, or is damaged: start the run again`);
+  }
+  return notes as RunNotes;
+}
+
+/** The result of a run that is finished: the last line of its metrics, if that is one. */
+export async function readResult(folder: string): Promise<RunResult | undefined> {
+  const text = await readFile(join(folder, metricsFile), 'utf8').catch(() => '');
+  try {
+    const last: unknown = JSON.parse(text.trimEnd().split('\n').at(-1) ?? '');
+    return (last as RunResult | null)?.event === 'result' ? (last as RunResult) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,321 @@
+/** Tables 1 and 2 (§6.1): few-shot accuracy. One network of N ways is trained once and judged in every cell. */
+import type { AlgorithmName } from '../../meta/train.ts';
+import { type PaperTable, table1 as paperTable1, table2 as paperTable2 } from '../paper.ts';
+import type { Settings, SettingsRequest, TaskName } from '../settings.ts';
+import {
+  type Experiment,
+  type Measure,
+  type Plan,
+  type Report,
+  type ReproduceOptions,
+  type RowGroup,
+  type Unit,
+  unit,
+} from './experiment.ts';
+import type { RangesPicture } from './pictures.ts';
+import { overSeeds, type Sums } from './statistics.ts';
+import {
+  asJson,
+  evaluateInParts,
+  evaluationWork,
+  scaledSettings,
+  seedsOf,
+  setUpUnit,
+  trainInUnit,
+  trainingWork,
+} from './training.ts';
+
+/** A column of a table: an evaluation, without saying whether it is transductive. */
+interface Column {
+  /** As the paper writes it. */
+  readonly name: string;
+  readonly shots: number;
+  /** Examples in a mini-batch of the evaluation (appendix A). */
+  readonly evalBatch: number;
+}
+
+/** A network that is trained once for all its columns. */
+interface Network {
+  /** In names of units, such as `5-way`. */
+  readonly name: string;
+  /** Appendix A. */
+  readonly given: Partial<Settings>;
+  readonly columns: readonly Column[];
+}
+
+interface TableDefinition {
+  readonly name: string;
+  readonly title: string;
+  readonly summary: string;
+  readonly paper: PaperTable;
+  readonly task: TaskName;
+  readonly networks: readonly Network[];
+}
+
+/** Appendix A is of Reptile; the others' outer steps and tails are ours, as for `anole train` (`presets.ts`). */
+const algorithms: readonly {
+  readonly algorithm: AlgorithmName;
+  readonly name: string;
+  readonly given: Partial<Settings>;
+}[] = [
+  { algorithm: 'reptile', name: 'Reptile', given: { outerOptimizer: 'sgd', metaStep: 1 } },
+  // 5 of the train shots are kept for the tail, so that no algorithm is judged by what it adapted to (§6.3).
+  {
+    algorithm: 'fomaml',
+    name: 'first-order MAML',
+    given: { outerOptimizer: 'sgd', metaStep: 4, tailShots: 5 },
+  },
+  { algorithm: 'maml', name: 'MAML', given: { outerOptimizer: 'adam', metaStep: 1e-3, tailShots: 5 } },
+];
+
+/** Inner Adam with β₁ = 0, whose second moments are carried from task to task (§6.1). */
+const adaptation = { innerOptimizer: 'adam', innerOptimizerState: 'carry', sampling: 'cycle' } as const;
+
+export const table2: Experiment = tableExperiment({
+  name: 'table2',
+  title: 'Table 2: few-shot classification on Omniglot',
+  summary: 'Omniglot, 5-way and 20-way, 1-shot and 5-shot, with and without transduction (Table 2)',
+  paper: paperTable2,
+  task: 'omniglot',
+  networks: [
+    {
+      name: '5-way',
+      given: {
+        ...adaptation,
+        ...{ ways: 5, trainShots: 10, innerSteps: 5, innerBatch: 10, innerLr: 1e-3 },
+        ...{ metaBatch: 5, metaIterations: 100_000, evalSteps: 50, evalTasks: 10_000 },
+      },
+      columns: [
+        { name: '5-way 1-shot', shots: 1, evalBatch: 5 },
+        { name: '5-way 5-shot', shots: 5, evalBatch: 5 },
+      ],
+    },
+    {
+      name: '20-way',
+      given: {
+        ...adaptation,
+        ...{ ways: 20, trainShots: 10, innerSteps: 10, innerBatch: 20, innerLr: 5e-4 },
+        ...{ metaBatch: 5, metaIterations: 200_000, evalSteps: 50, evalTasks: 10_000 },
+      },
+      columns: [
+        { name: '20-way 1-shot', shots: 1, evalBatch: 10 },
+        { name: '20-way 5-shot', shots: 5, evalBatch: 10 },
+      ],
+    },
+  ],
+});
+
+export const table1: Experiment = tableExperiment({
+  name: 'table1',
+  title: 'Table 1: few-shot classification on Mini-ImageNet',
+  summary: 'Mini-ImageNet, 5-way, 1-shot and 5-shot, with and without transduction (Table 1)',
+  paper: paperTable1,
+  task: 'mini-imagenet' as TaskName,
+  networks: [
+    {
+      name: '5-way',
+      given: {
+        ...adaptation,
+        ...{ ways: 5, trainShots: 15, innerSteps: 8, innerBatch: 10, innerLr: 1e-3 },
+        ...{ metaBatch: 5, metaIterations: 100_000, evalSteps: 50, evalTasks: 10_000 },
+      },
+      columns: [
+        { name: '5-way 1-shot', shots: 1, evalBatch: 5 },
+        { name: '5-way 5-shot', shots: 5, evalBatch: 15 },
+      ],
+    },
+  ],
+});
+
+/** All evaluations of one trained network. */
+type Result = {
+  readonly trainSeconds: number;
+  /** Meta-iteration in which training diverged, or null. */
+  readonly divergedAt: number | null;
+  /** By `cellKey`. */
+  readonly cells: Readonly<Record<string, Sums>>;
+};
+
+const cellKey = (column: string, transductive: boolean) =>
+  transductive ? `${column} + transduction` : column;
+
+function tableExperiment(table: TableDefinition): Experiment {
+  return {
+    name: table.name,
+    summary: table.summary,
+    plan(options): Plan {
+      const trained = table.networks.flatMap((network) =>
+        algorithms.map((algorithm) => ({
+          network,
+          algorithm,
+          units: seedsOf(options).map((seed) => networkUnit(table, network, algorithm, seed, options)),
+        })),
+      );
+      // Reptile, the paper's own rows, before the others; 5-way before 20-way.
+      const order = algorithms.flatMap((one) => trained.filter(({ algorithm }) => algorithm === one));
+      return {
+        title: table.title,
+        units: order.flatMap(({ units }) => units),
+        parallelUnits: false, // a meta-batch of five tasks keeps all workers busy
+        report: (done) =>
+          reportOf(
+            table,
+            trained.map(({ network, algorithm, units }) => ({
+              network,
+              name: algorithm.name,
+              results: units.map(done),
+            })),
+            options,
+          ),
+      };
+    },
+  };
+}
+
+function networkUnit(
+  table: TableDefinition,
+  network: Network,
+  { algorithm, given }: (typeof algorithms)[number],
+  seed: number,
+  options: ReproduceOptions,
+): Unit<Result> {
+  const request: SettingsRequest = {
+    task: table.task,
+    given: { ...network.given, ...given, algorithm, seed },
+  };
+  const evaluations = network.columns.flatMap((column) =>
+    [false, true].map((transductive) => ({
+      ...column,
+      transductive,
+      key: cellKey(column.name, transductive),
+    })),
+  );
+  const settings = scaledSettings(request, options);
+  const training = trainingWork(settings);
+  const work = training + evaluations.length * evaluationWork(settings);
+  return unit<Result>({
+    id: `${network.name}/${algorithm}/seed-${seed}`,
+    settings: {
+      training: asJson(settings),
+      evaluations: evaluations.map(({ key, shots, evalBatch, transductive }) => ({
+        key,
+        shots,
+        evalBatch,
+        transductive,
+      })),
+    },
+    work,
+    note: ({ cells, divergedAt }) =>
+      divergedAt === null
+        ? Object.entries(cells)
+            .map(([key, { sum, tasks }]) => `${key} ${((100 * sum) / tasks).toFixed(2)}%`)
+            .join(', ')
+        : `diverged in meta-iteration ${divergedAt}`,
+    async run(context) {
+      const setup = await setUpUnit(settings, context);
+      const trained = await trainInUnit(setup, context, { share: training / work });
+      if (trained.divergedAt !== undefined)
+        return { trainSeconds: 0, divergedAt: trained.divergedAt, cells: {} };
+      const parts: Record<string, readonly Sums[]> = { ...(context.kept as Record<string, readonly Sums[]>) };
+      const cells: Record<string, Sums> = {};
+      for (const [i, { key, shots, evalBatch, transductive }] of evaluations.entries()) {
+        const judged = { ...setup, settings: { ...settings, shots, evalBatch, transductive } };
+        const sums = await evaluateInParts(judged, trained.state, {
+          ...context,
+          parts: parts[key] ?? [],
+          keep: async (done) => {
+            parts[key] = done as readonly Sums[];
+            await context.keep(parts);
+          },
+          progress: (share) => {
+            const steps = training + (i + share) * evaluationWork(settings);
+            context.progress(steps / work, `evaluating ${key}`);
+          },
+        });
+        cells[key] = { ...sums };
+      }
+      return { trainSeconds: trained.seconds, divergedAt: null, cells };
+    },
+  });
+}
+
+interface TrainedNetwork {
+  readonly network: Network;
+  readonly name: string;
+  readonly results: readonly (Result | undefined)[];
+}
+
+function reportOf(
+  table: TableDefinition,
+  trained: readonly TrainedNetwork[],
+  options: ReproduceOptions,
+): Report {
+  const paperCell = (row: string, column: string): Measure | undefined => {
+    const cell = table.paper.rows[row]?.[table.paper.columns.indexOf(column)];
+    return cell === undefined ? undefined : { value: cell[0] / 100, deviation: cell[1] / 100 };
+  };
+  const groups: RowGroup[] = algorithms.flatMap(({ name }) =>
+    [false, true].map((transductive) => {
+      const row = transductive ? `${name} + transduction` : name;
+      return {
+        title: row,
+        unit: 'percent' as const,
+        rows: trained
+          .filter((network) => network.name === name)
+          .flatMap(({ network, results }) =>
+            network.columns.map((column) => {
+              const key = cellKey(column.name, transductive);
+              const diverged = results.find((result) => (result?.divergedAt ?? null) !== null);
+              return {
+                label: column.name,
+                ours: overSeeds(results.map((result) => result?.cells[key])),
+                ...(diverged === undefined
+                  ? {}
+                  : { remark: `diverged in meta-iteration ${diverged.divergedAt}` }),
+                paper: paperCell(row, column.name),
+              };
+            }),
+          ),
+      };
+    }),
+  );
+  const shown = groups.filter(({ rows: cells }) => cells.some(({ ours, remark }) => ours ?? remark));
+  return {
+    groups: shown,
+    measured: trained.map(({ network, name, results }) => ({
+      network: network.name,
+      algorithm: name,
+      seeds: results.map((result) => result ?? null),
+    })),
+    pictures: shown.length === 0 ? {} : { [`${table.name}.svg`]: pictureOf(table, shown) },
+    remarks: [
+      'The paper’s ± is the standard deviation over 3 seeds for Reptile and the 95% interval over tasks for the rows it quotes from Finn et al.',
+      ...(options.scale < 1 ? [`Ours trained for ${options.scale} of the paper’s iterations.`] : []),
+    ],
+  };
+}
+
+function pictureOf(table: TableDefinition, groups: readonly RowGroup[]): RangesPicture {
+  return {
+    kind: 'ranges',
+    title: table.title,
+    subtitle:
+      'Accuracy on classes never trained on. Bars: standard deviation over seeds or 95% interval over tasks, the larger.',
+    x: { label: 'accuracy', format: 'percent' },
+    key: { ours: 'Anole', reference: 'paper' },
+    groups: groups.map(({ title, rows }) => ({
+      title,
+      rows: rows.map(({ label, ours, paper }) => ({
+        label,
+        ...(ours === undefined ? {} : { ours: rangeOf(ours) }),
+        ...(paper === undefined ? {} : { reference: rangeOf(paper) }),
+      })),
+    })),
+  };
+}
+
+/** A measure with the larger of its spreads. */
+export function rangeOf({ value, deviation = 0, ci95 = 0 }: Measure) {
+  const half = Math.max(deviation, ci95);
+  return { value, low: Math.max(0, value - half), high: Math.min(1, value + half) };
+}

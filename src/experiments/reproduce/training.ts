@@ -1,0 +1,200 @@
+/** What experiments that train share: scaled settings, durable training, evaluation in parts. */
+import { TrainingError } from '../../errors.ts';
+import { compileEvaluation } from '../../meta/evaluate.ts';
+import { initialState, type TrainingState } from '../../meta/train.ts';
+import { trainDurably } from '../durable.ts';
+import { resolveSettings, type Settings, type SettingsRequest } from '../settings.ts';
+import { type EvaluationChoice, evaluationOptions, type Setup, setUp } from '../setup.ts';
+import { type Json, type ReproduceOptions, type Unit, type UnitContext, unit } from './experiment.ts';
+import { addSums, type Sums, sumsOf } from './statistics.ts';
+
+/** Seeds 0 … n − 1. */
+export function seedsOf({ seeds }: ReproduceOptions): number[] {
+  return Array.from({ length: seeds }, (_, seed) => seed);
+}
+
+/** A count shortened by `scale`, at least 1. */
+export function scaled(count: number, scale: number): number {
+  return Math.max(1, Math.round(scale * count));
+}
+
+/**
+ * The settings of a run, shortened by the options: meta-iterations and evaluation tasks alike. Experiments
+ * take their own learning curves, so the run's is left out.
+ */
+export function scaledSettings(request: SettingsRequest, options: ReproduceOptions): Settings {
+  const { scale, evalTasks } = options;
+  const full = resolveSettings(request);
+  return {
+    ...full,
+    metaIterations: scaled(full.metaIterations, scale),
+    evalTasks: evalTasks ?? Math.max(2, scaled(full.evalTasks, scale)),
+    evalEvery: 0,
+  };
+}
+
+/** Settings as a unit states them. */
+export function asJson(settings: Settings): Json {
+  return { ...settings };
+}
+
+export async function setUpUnit(settings: Settings, { images }: UnitContext): Promise<Setup> {
+  return setUp(settings, await images(settings));
+}
+
+/** The work of a training, as `Unit.work` counts it. */
+export function trainingWork({
+  metaIterations,
+  metaBatch,
+  innerSteps,
+  innerBatch,
+  algorithm,
+}: Settings): number {
+  const passes = algorithm === 'maml' ? 2 : 1; // through the inner loop, or through it and back
+  return (metaIterations * metaBatch * innerSteps * innerBatch * passes) / 10;
+}
+
+/** The work of an evaluation. */
+export function evaluationWork({ evalTasks, evalSteps, evalBatch }: Settings): number {
+  return (evalTasks * (evalSteps + 1) * evalBatch) / 10;
+}
+
+export interface TrainOptions {
+  /** The share of the unit's work that the training is. @default 1 */
+  readonly share?: number;
+  /** Called after every meta-iteration, also the 0th, before the next begins. It may be called again for one, with the same state. */
+  readonly onIteration?: (iteration: number, state: TrainingState) => Promise<void>;
+}
+
+export type Trained =
+  | { readonly state: TrainingState; readonly seconds: number; readonly divergedAt?: undefined }
+  /** A loss or an outer step was not finite in meta-iteration `divergedAt`. */
+  | { readonly divergedAt: number };
+
+/** Meta-trains to the end, with a checkpoint among the unit's files that it goes on from. */
+export async function trainInUnit(
+  setup: Setup,
+  context: UnitContext,
+  { share = 1, onIteration }: TrainOptions = {},
+): Promise<Trained> {
+  const { metaIterations } = setup.settings;
+  let state: TrainingState | undefined;
+  try {
+    const run = await trainDurably(setup, {
+      file: context.file('checkpoint.safetensors'),
+      runtime: context.runtime,
+      signal: context.signal,
+      onState: (reached) => {
+        state = reached;
+      },
+      onProgress: ({ iteration }) => {
+        context.progress((share * iteration) / metaIterations, `${iteration}/${metaIterations}`);
+      },
+      onIteration: async (iteration) => onIteration?.(iteration, state!),
+    });
+    return { state: run.state, seconds: run.trainSeconds };
+  } catch (error) {
+    if (!(error instanceof TrainingError)) throw error;
+    return { divergedAt: (state?.iteration ?? 0) + 1 };
+  }
+}
+
+/** Tasks of one part of an evaluation: what is done again, at most, when it is stopped. */
+const partTasks = 500;
+
+/**
+ * Evaluates on `evalTasks` tasks, part by part: part p draws its tasks from the seed 1000·seed + p, so that the
+ * parts are independent and the whole does not depend on where it was stopped.
+ */
+export async function evaluateInParts(
+  setup: Setup,
+  state: TrainingState,
+  context: Pick<UnitContext, 'runtime' | 'signal'> & {
+    /** Parts already done. */
+    readonly parts: readonly Sums[];
+    readonly keep: (parts: readonly Sums[]) => Promise<void>;
+    readonly progress: (share: number) => void;
+  } & Omit<EvaluationChoice, 'runtime' | 'seed' | 'evalTasks'>,
+): Promise<Sums> {
+  const { runtime, signal, keep, progress } = context;
+  const { evalTasks, seed } = setup.settings;
+  const parts = [...context.parts];
+  for (let part = parts.length; part * partTasks < evalTasks; part++) {
+    const tasks = Math.min(partTasks, evalTasks - part * partTasks);
+    const evaluator = await compileEvaluation(
+      evaluationOptions(setup, { ...context, runtime, evalTasks: tasks, seed: 1000 * seed + part }),
+    );
+    const onProgress = (done: number) => progress((part * partTasks + done) / evalTasks);
+    const { values } = await evaluator(state, { signal, onProgress });
+    parts.push(sumsOf(values));
+    await keep(parts);
+  }
+  return addSums(parts);
+}
+
+/** A network trained and judged in one way. */
+export type Trial = {
+  readonly trainSeconds: number;
+  /** Meta-iteration in which training diverged, or null. */
+  readonly divergedAt: number | null;
+  /** At the end, on classes never trained on; null when it diverged. */
+  readonly accuracy: Sums | null;
+  /** While it trained, on the same classes. Nothing is chosen by it. */
+  readonly curve: readonly { readonly iteration: number; readonly accuracy: Sums }[];
+};
+
+export interface TrialOptions {
+  readonly id: string;
+  readonly settings: Settings;
+  /** Meta-iterations of the points of the curve. @default none */
+  readonly curveAt?: readonly number[];
+  /** Tasks behind each. All points see the same ones. */
+  readonly curveTasks?: number;
+}
+
+/** A unit that trains one network and evaluates it, with points of its curve on the way. */
+export function trialUnit({ id, settings, curveAt = [], curveTasks = 0 }: TrialOptions): Unit<Trial> {
+  const evaluation = evaluationWork(settings);
+  const curveWork = curveAt.length * evaluationWork({ ...settings, evalTasks: curveTasks });
+  const work = trainingWork(settings) + curveWork + evaluation;
+  const share = 1 - evaluation / work;
+  return unit<Trial>({
+    id,
+    settings: { ...(asJson(settings) as object), curveAt: [...curveAt], curveTasks },
+    work,
+    note: ({ accuracy, divergedAt }) =>
+      accuracy === null
+        ? `diverged in meta-iteration ${divergedAt}`
+        : `${((100 * accuracy.sum) / accuracy.tasks).toFixed(1)}%`,
+    async run(context) {
+      const { runtime, signal } = context;
+      const setup = await setUpUnit(settings, context);
+      const kept = (context.kept ?? { curve: [], parts: [] }) as {
+        curve: Trial['curve'];
+        parts: readonly Sums[];
+      };
+      const curve = [...kept.curve];
+      const judge = async (iteration: number, state: TrainingState) => {
+        if (!curveAt.includes(iteration) || curve.some((point) => point.iteration === iteration)) return;
+        const seed = 1000 * settings.seed + 999; // apart from the evaluation at the end
+        const choice = { runtime, evalTasks: curveTasks, seed };
+        const evaluator = await compileEvaluation(evaluationOptions(setup, choice));
+        curve.push({ iteration, accuracy: sumsOf((await evaluator(state, { signal })).values) });
+        await context.keep({ curve, parts: [] });
+      };
+      await judge(0, initialState({ ...setup, seed: settings.seed }));
+      const trained = await trainInUnit(setup, context, { share, onIteration: judge });
+      if (trained.divergedAt !== undefined) {
+        return { trainSeconds: 0, divergedAt: trained.divergedAt, accuracy: null, curve };
+      }
+      const accuracy = await evaluateInParts(setup, trained.state, {
+        runtime,
+        signal,
+        parts: kept.parts,
+        keep: (parts) => context.keep({ curve, parts }),
+        progress: (done) => context.progress(share + (1 - share) * done, 'evaluating'),
+      });
+      return { trainSeconds: trained.seconds, divergedAt: null, accuracy, curve };
+    },
+  });
+}
