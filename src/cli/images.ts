@@ -96,11 +96,14 @@ function countsOf(classes: ImageClasses): Counted[] {
   }));
 }
 
-const shown = 8; // classes named on a line
+const namesWidth = 60; // characters of the names on a line
 
 function partLine(classes: readonly Counted[]): string {
   const total = classes.reduce((sum, { images }) => sum + images, 0);
-  const names = classes.slice(0, shown).map(({ name, images }) => `${name} ${count(images)}`);
-  const more = classes.length > shown ? `, and ${count(classes.length - shown)} more` : '';
-  return `${count(classes.length)} classes, ${count(total)} images: ${names.join(', ')}${more}`;
+  const names = classes.map(({ name, images }) => `${name} ${count(images)}`);
+  let shown = 1;
+  while (shown < names.length && names.slice(0, shown + 1).join(', ').length <= namesWidth) shown += 1;
+  const rest = classes.length - shown;
+  const more = rest > 0 ? `, and ${count(rest)} more` : '';
+  return `${count(classes.length)} classes, ${count(total)} images: ${names.slice(0, shown).join(', ')}${more}`;
 }

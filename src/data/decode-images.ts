@@ -23,8 +23,6 @@ export interface DecodeOptions {
   readonly label: string;
   /** What to do about files that can't be read, the end of messages. */
   readonly remedy: string;
-  /** Sees the bytes of every file, in order, before they are decoded; throws to refuse it. */
-  readonly inspect?: (file: ZipEntry, bytes: Uint8Array) => void;
   readonly onProgress?: (progress: ImageProgress) => void;
 }
 
@@ -47,7 +45,7 @@ const mostFaults = 5; // named before giving up
  */
 export async function decodeClasses(
   classes: readonly ClassFiles[],
-  { imageShape, label, remedy, inspect, onProgress }: DecodeOptions,
+  { imageShape, label, remedy, onProgress }: DecodeOptions,
 ): Promise<PackedImages> {
   const [height, width, channels] = imageShape;
   const imageSize = height * width * channels;
@@ -69,9 +67,7 @@ export async function decodeClasses(
       const i = next++;
       const file = files[i]!;
       try {
-        const bytes = file.read();
-        inspect?.(file, bytes);
-        pixels.set(await decode(bytes), i * imageSize);
+        pixels.set(await decode(file.read()), i * imageSize);
       } catch (cause) {
         faults.push(`"${file.name}" (${reasonOf(cause)})`);
       }

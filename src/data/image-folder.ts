@@ -52,7 +52,7 @@ export interface ImageFolder {
 
 /**
  * Reads a folder of one's own images. They are decoded once and kept in a file, which is made again whenever
- * a file's size or time changes.
+ * a file's size or time changes. The same file twice in a class counts once.
  *
  * ```js
  * const { train, test } = await imageFolder({ path: 'pets' });
@@ -60,7 +60,7 @@ export interface ImageFolder {
  * ```
  *
  * @throws {OptionError} when an option is out of range
- * @throws {DataError} naming the files that are no whole images, images that are there twice, stray files,
+ * @throws {DataError} naming the files that are no whole images, images that are in two classes, stray files,
  *   empty classes, or how many classes are missing
  */
 export async function imageFolder(options: ImageFolderOptions): Promise<ImageFolder> {
@@ -155,11 +155,10 @@ async function decodeFolder(archive: Archive, { imageShape, cacheFile, onProgres
     const classes: ClassFiles[] = ([...splitNames, 'all'] as const).flatMap((split) =>
       (splits[split] ?? []).map(({ name, files }) => ({ name: `${split}/${name}`, files })),
     );
-    return decodeClasses(classes, {
+    return decodeClasses(withoutTwins(classes, archive.path), {
       imageShape,
       label: archive.path,
       remedy: 'replace or delete these files',
-      inspect: refuseTwins(),
       onProgress,
     });
   });
@@ -168,15 +167,39 @@ async function decodeFolder(archive: Archive, { imageShape, cacheFile, onProgres
 }
 
 /**
- * An image that is there twice makes an example of two classes, or a query of a task that is its support
- * image, which shows the answer.
+ * The classes without files that are in their class twice, which would let a query show its support image.
+ * @throws {DataError} when a file is in two classes: it would have two labels
  */
-function refuseTwins(): (file: ZipEntry, bytes: Uint8Array) => void {
-  const seen = new Map<string, string>();
-  return ({ name }, bytes) => {
-    const digest = createHash('sha256').update(bytes).digest('base64');
-    const twin = seen.get(digest);
-    if (twin !== undefined) throw new Error(`it is the same image as "${twin}"`);
-    seen.set(digest, name);
-  };
+function withoutTwins(classes: readonly ClassFiles[], label: string): ClassFiles[] {
+  const seen = new Map<string, { readonly className: string; readonly file: ZipEntry }>();
+  const shared: string[] = [];
+  const kept = classes.map(({ name: className, files }) => ({
+    name: className,
+    files: files.filter((file) => {
+      const digest = digestOf(file);
+      const twin = digest && seen.get(digest);
+      if (!twin) {
+        if (digest) seen.set(digest, { className, file });
+        return true;
+      }
+      if (twin.className !== className) shared.push(`"${twin.file.name}" and "${file.name}"`);
+      return false;
+    }),
+  }));
+  if (shared.length > 0) {
+    const more = shared.length > 5 ? ` and ${shared.length - 5} more pairs` : '';
+    throw new DataError(
+      `${label}: the same image is in two classes, ${shared.slice(0, 5).join(', ')}${more}: delete one of each`,
+    );
+  }
+  return kept;
+}
+
+/** Nothing where the file can't be read, which decoding will say. */
+function digestOf(file: ZipEntry): string | undefined {
+  try {
+    return createHash('sha256').update(file.read()).digest('base64');
+  } catch {
+    return undefined;
+  }
 }

@@ -221,18 +221,22 @@ test('an image with absurd dimensions is refused before any of it is decoded', a
   await rejects({ ...pets, 'cat/huge.png': png }, /"cat\/huge\.png" \(it has more than 67,108,864 pixels\)/);
 });
 
-test('the same image twice is an error that names both', async () => {
+test('the same image in two classes is an error that names both, in one class it counts once', async () => {
   const twin = pets['dog/1.png']!;
-  await rejects(
-    { ...pets, 'gnu/copy.png': twin },
-    /can not use "gnu\/copy\.png" \(it is the same image as "dog\/1\.png"\); replace or delete/,
-  );
-  await rejects(
-    { ...pets, 'dog/copy.png': twin },
-    /"dog\/copy\.png" \(it is the same image as "dog\/1\.png"\)/,
-  );
+  const both =
+    /pets: the same image is in two classes, "dog\/1\.png" and "gnu\/copy\.png": delete one of each/;
+  await rejects({ ...pets, 'gnu/copy.png': twin }, both);
+  const many = Object.fromEntries(Array.from({ length: 7 }, (_, i) => [`gnu/copy${i}.png`, twin]));
+  await rejects({ ...pets, ...many }, /"gnu\/copy4\.png" and 2 more pairs: delete/);
   const files = await classesOf({ 'train/a': 1, 'test/b': 1 });
-  await rejects({ ...files, 'test/c/0.png': files['train/a/0.png']! }, /same image as "train\/a\/0\.png"/);
+  const across = /"train\/a\/0\.png" and "test\/c\/0\.png"/;
+  await rejects({ ...files, 'test/c/0.png': files['train/a/0.png']! }, across);
+
+  const { train, test: kept } = await read(writeFolder(fresh(), { ...pets, 'dog/copy.png': twin }));
+  for (const part of [train, kept]) {
+    const dog = namesOf(part).indexOf('dog');
+    if (dog >= 0) assert.equal(part.imageCount(dog), 2);
+  }
 });
 
 test('empty classes, stray images and links to nowhere are named', async () => {
