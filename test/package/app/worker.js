@@ -1,4 +1,4 @@
 import { webRuntime } from 'anole';
 import { work } from './work.js';
 
-postMessage(await work(await webRuntime()));
+webRuntime().then(work).then(postMessage);
