@@ -183,7 +183,7 @@ function panelPlot(panel: Panel, picture: PanelsPicture, { width, height, column
         text: formatOf(x),
       }),
       Plot.frame({ anchor: 'bottom', stroke: colors.truth }),
-      panel.series.map((series, i) => seriesMarks(series, i, within)),
+      panel.series.map((series) => seriesMarks(series, within)),
     ],
   });
   return (
@@ -200,7 +200,6 @@ function panelPlot(panel: Panel, picture: PanelsPicture, { width, height, column
 
 function seriesMarks(
   { role, points, color, dotsOnly = false }: PlotSeries,
-  index: number,
   within: (value: number) => number,
 ) {
   const ours = role === 'ours';
@@ -211,7 +210,6 @@ function seriesMarks(
       : seriesColor(color);
   const banded = points.filter(({ low, high }) => low !== undefined && high !== undefined);
   const inside = points.filter(({ y }) => within(y) === y);
-  const key = `${index}`;
   return [
     Plot.areaY(banded, {
       x: 'x',
@@ -219,7 +217,6 @@ function seriesMarks(
       y2: (point: (typeof banded)[number]) => within(point.high!),
       fill: stroke,
       fillOpacity: 0.16,
-      ariaLabel: `interval ${key}`,
     }),
     Plot.line(dotsOnly ? [] : points, {
       x: 'x',

@@ -34,6 +34,11 @@ describe('panels', () => {
     assert.match(svg, />paper<\/text>/);
     assert.ok((svg.match(/stroke-dasharray="5,3"/g) ?? []).length >= 4, 'three curves and the key');
     assert.match(svg, />100%</);
+    assert.equal(
+      (svg.match(/aria-label="area"><path/g) ?? []).length,
+      3,
+      'an interval in each panel, of ours alone',
+    );
     // A point below the axis has no dot: two of ours in each panel, three of the paper's, one of each in the key.
     assert.equal((svg.match(/<circle/g) ?? []).length, 3 * 5 + 2);
   });

@@ -53,7 +53,7 @@ export function reportOf({ expansions, agreements }: AnalysisUnits, done: Done):
     },
     remarks: [
       'Coefficients of the smallest α of each network. E[g], AvgGrad and AvgGradInner are taken over the same tasks and mini-batches; ± is the 95% jackknife interval over tasks.',
-      'The expansion takes two derivatives of the loss. At the kink of a ReLU there is no second one: what the gradient jumps by there is in E[g] but not in AvgGradInner, and takes many tasks to average out. The same network with a smooth activation shows the expansion without that.',
+      'The expansion takes two derivatives of the loss. At the kink of a ReLU there is no second one: what the gradient jumps by there is in E[g] but not in AvgGradInner, whose coefficient then falls short. SiLU, x·sigmoid(x), in place of ReLU shows the expansion without that.',
     ],
   };
 }

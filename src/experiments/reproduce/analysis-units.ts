@@ -82,7 +82,7 @@ export const networks: readonly Network[] = [
   },
   {
     key: 'omniglot-smooth',
-    name: 'Omniglot network with SiLU for ReLU',
+    name: 'Omniglot network (SiLU)',
     task: 'omniglot',
     dtype: 'float32',
     alphas: [3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2],
