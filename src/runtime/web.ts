@@ -2,15 +2,22 @@
 import * as ort from 'onnxruntime-web/wasm';
 import { LocalRuntime } from './local.ts';
 import type { OnnxRuntime } from './program.ts';
-import type { Runtime, RuntimeOptions } from './runtime.ts';
+import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
 
 export interface WebRuntimeOptions extends RuntimeOptions {
   /**
-   * Address of the folder that holds ONNX Runtime's `.wasm` file, where it is not to come from beside the
-   * script. It counts for all runtimes of a page, from the first on. @default where the bundler put it
+   * Address of a folder with the `.wasm` file of onnxruntime-web's `dist`, for bundlers that do not follow
+   * `new URL('….wasm', import.meta.url)`, or to serve it from elsewhere: `ort-wasm-simd-threaded.wasm`, for
+   * `webgpu` the one that has `asyncify` in its name. The first runtime of a page decides for all.
+   * @default where the bundler put it
    */
   wasmFolder?: string;
 }
+
+const wasmFiles: Readonly<Record<Provider, string>> = {
+  cpu: 'ort-wasm-simd-threaded.wasm',
+  webgpu: 'ort-wasm-simd-threaded.asyncify.wasm',
+};
 
 /**
  * A runtime over onnxruntime-web: WebAssembly for `cpu`. What WebGPU needs is loaded only when it is asked for.
@@ -21,7 +28,9 @@ export async function webRuntime(options: WebRuntimeOptions = {}): Promise<Runti
   const { env, ...rest }: OnnxRuntime & Pick<typeof ort, 'env'> =
     provider === 'webgpu' ? await import('onnxruntime-web/webgpu') : ort;
   env.wasm.numThreads = threads;
-  if (wasmFolder !== undefined) env.wasm.wasmPaths = wasmFolder.replace(/\/?$/, '/');
+  if (wasmFolder !== undefined) {
+    env.wasm.wasmPaths = { wasm: `${wasmFolder.replace(/\/$/, '')}/${wasmFiles[provider]}` };
+  }
   const executionProvider = provider === 'cpu' ? 'wasm' : provider;
   return new LocalRuntime(rest, { provider, executionProvider, threads, writesInPlace: false });
 }

@@ -40,3 +40,10 @@ export async function resultsOf<T>(browser: Browser, url: string): Promise<T> {
     await page.close();
   }
 }
+
+/** The first line that a page writes to its console. */
+export async function firstMessage(browser: Browser, url: string): Promise<string> {
+  const page = await browser.newPage();
+  const [message] = await Promise.all([page.waitForEvent('console'), page.goto(url)]);
+  return message.text();
+}

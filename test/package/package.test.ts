@@ -1,11 +1,11 @@
 /** The package as npm's users, their bundlers and their type checkers meet it. */
 import assert from 'node:assert/strict';
-import { cp, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { build, createServer, type InlineConfig, preview } from 'vite';
-import { launch, noChromium, resultsOf } from './chromium.ts';
+import { firstMessage, launch, noChromium, resultsOf } from './chromium.ts';
 import { filesBelow, type Installed, install, remove, root, run, tool } from './installed.ts';
 
 interface Adapted {
@@ -72,7 +72,12 @@ describe('installed in an empty folder', () => {
 
 describe('in an app of vite', () => {
   const config = (): InlineConfig => ({ root: installed.project, configFile: false, logLevel: 'error' });
-  before(() => cp(join(fixtures, 'app'), installed.project, { recursive: true }));
+  before(async () => {
+    await cp(join(fixtures, 'app'), installed.project, { recursive: true });
+    const wasm = 'ort-wasm-simd-threaded.wasm'; // where the worker looks for it, while the page does not
+    const dist = join(installed.project, 'node_modules/onnxruntime-web/dist');
+    await cp(join(dist, wasm), join(installed.project, 'public/wasm', wasm));
+  });
 
   /** Adaptations on the main thread and in a worker agree with Node's. */
   async function agreesWithNode(url: string): Promise<string> {
@@ -111,6 +116,31 @@ describe('in an app of vite', () => {
       await server.listen();
       await agreesWithNode(server.resolvedUrls!.local[0]!);
     } finally {
+      await server.close();
+    }
+  });
+
+  it('runs the guide’s code', { skip: noChromium }, async () => {
+    const guide = await readFile(join(root, 'docs/guides/in-the-browser.md'), 'utf8');
+    const folder = join(installed.project, 'guide');
+    await mkdir(folder);
+    const blocks = [...guide.matchAll(/```js\n\/\/ (\S+\.js)[\s\S]*?```/g)];
+    assert.deepEqual(
+      blocks.map(([, file]) => file),
+      ['main.js', 'worker.js'],
+    );
+    for (const [text, file] of blocks) await writeFile(join(folder, file!), text.slice(6, -3));
+    const page = await readFile(join(fixtures, 'app/index.html'), 'utf8');
+    await writeFile(join(folder, 'index.html'), page.replace('page.js', 'main.js'));
+    await build({ ...config(), root: folder });
+    const server = await preview({ ...config(), root: folder, preview: { port: 0, host: '127.0.0.1' } });
+    const browser = await launch();
+    try {
+      const text = await firstMessage(browser, server.resolvedUrls!.local[0]!);
+      const error = Number(/^mean squared error (\S+)$/.exec(text)?.[1]);
+      assert.ok(error > 0 && error < 2.5, text);
+    } finally {
+      await browser.close();
       await server.close();
     }
   });

@@ -1,4 +1,4 @@
 import { webRuntime } from 'anole';
 import { work } from './work.js';
 
-webRuntime().then(work).then(postMessage);
+webRuntime({ wasmFolder: '/wasm' }).then(work).then(postMessage);
