@@ -23,6 +23,7 @@ const help = `npm run bench [-- options], npm run bench:peer [-- options]
   --seconds S      how long a measurement takes at least (default 0.4)
   --data FOLDER    Omniglot's archives (default ../shared/data/omniglot if there, else where they are fetched to)
   --out NAME       write bench/results/NAME.json (default latest)
+  --plain          PyTorch as it comes: its own optimizers, channels-last where faster, nothing tuned by hand
   --list           only name the works
 `;
 
@@ -38,6 +39,7 @@ const { values: flags } = parseArgs({
     data: { type: 'string' },
     out: { type: 'string', default: 'latest' },
     peer: { type: 'boolean', default: false },
+    plain: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -160,7 +162,7 @@ function startPeer(): Peer {
     );
     exit(0);
   }
-  return new Peer(python);
+  return new Peer(python, flags.plain);
 }
 
 function introduce({ torch, python, blas, oneDnn, productSpeed }: PeerDescription): void {

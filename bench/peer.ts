@@ -82,10 +82,11 @@ class PeerProcess {
   readonly #lines: Interface;
   readonly #failure: Promise<never>;
 
-  constructor(python: string, threads: number, capability: Capability) {
-    this.#child = spawn(python, [`${root}/bench/peer/main.py`, String(threads)], {
+  constructor(python: string, threads: number, capability: Capability, plain: boolean) {
+    const given = [String(threads), ...(plain ? ['plain'] : [])];
+    this.#child = spawn(python, [`${root}/bench/peer/main.py`, ...given], {
       stdio: ['pipe', 'pipe', 'inherit'],
-      env: environment(threads, capability),
+      env: environment(threads, capability, plain),
     });
     this.#lines = createInterface(this.#child.stdout);
     this.#failure = once(this.#child, 'exit').then(([code]) => {
@@ -111,16 +112,19 @@ class PeerProcess {
  * What PyTorch runs fastest with: one pool of threads of the right size; memory that the C library keeps
  * instead of giving it back to the system after every operator, which costs it a third of its speed.
  */
-function environment(threads: number, capability: Capability): NodeJS.ProcessEnv {
+function environment(threads: number, capability: Capability, plain: boolean): NodeJS.ProcessEnv {
   const { OPENBLAS_CORETYPE: _, ATEN_CPU_CAPABILITY: __, ...others } = env;
-  return {
-    ...others,
-    OMP_NUM_THREADS: String(threads),
-    OPENBLAS_NUM_THREADS: String(threads),
-    MKL_NUM_THREADS: String(threads),
+  const keptMemory = {
     MALLOC_MMAP_MAX_: '0',
     MALLOC_TRIM_THRESHOLD_: '100000000000',
     MALLOC_TOP_PAD_: '100000000',
+  };
+  return {
+    ...others,
+    ...(plain ? {} : keptMemory),
+    OMP_NUM_THREADS: String(threads),
+    OPENBLAS_NUM_THREADS: String(threads),
+    MKL_NUM_THREADS: String(threads),
     ...(capability === 'default' ? {} : { ATEN_CPU_CAPABILITY: capability }),
   };
 }
@@ -129,18 +133,22 @@ function environment(threads: number, capability: Capability): NodeJS.ProcessEnv
 export class Peer {
   readonly #python: string;
   readonly #processes = new Map<string, PeerProcess>();
+  readonly #plain: boolean;
   /** PyTorch takes AVX2 by itself; where there is more, both are tried. */
-  readonly #capabilities: readonly Capability[] = cpuHas('avx512f') ? ['default', 'avx512'] : ['default'];
+  readonly #capabilities: readonly Capability[];
 
-  constructor(python: string) {
+  /** @param plain PyTorch as it comes: its own optimizers, no settings of the environment */
+  constructor(python: string, plain: boolean) {
     this.#python = python;
+    this.#plain = plain;
+    this.#capabilities = cpuHas('avx512f') && !plain ? ['default', 'avx512'] : ['default'];
   }
 
   #process(threads: number, capability: Capability, number = 0): PeerProcess {
     const key = `${threads} ${capability} ${number}`;
     const known = this.#processes.get(key);
     if (known !== undefined) return known;
-    const started = new PeerProcess(this.#python, threads, capability);
+    const started = new PeerProcess(this.#python, threads, capability, this.#plain);
     this.#processes.set(key, started);
     return started;
   }

@@ -7,7 +7,7 @@
     {"do": "sample", "seconds": s, "at": epoch}       -> units done and the seconds they took, from `at` on
     {"do": "forget"}                                  -> frees the work
 
-Started with the number of threads: main.py 1
+Started with the number of threads, and `plain` for PyTorch as it comes: main.py 1 plain
 """
 import json
 import os
@@ -21,6 +21,7 @@ import torch
 from works import WORKS
 
 THREADS = int(sys.argv[1])
+PLAIN = "plain" in sys.argv[2:]  # only what PyTorch's documentation recommends, nothing by hand
 torch.set_num_threads(THREADS)
 torch.set_flush_denormal(True)
 torch.manual_seed(0)
@@ -57,6 +58,11 @@ def describe():
     }
 
 
+def by_hand(settings):
+    """Whether the update is our own on one flat vector, instead of PyTorch's optimizer on a list of leaves."""
+    return settings.get("style", "").startswith("flat") or settings.get("flat", False)
+
+
 def seconds_per_trial(work, seconds=0.15):
     times, end = [], time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
@@ -71,7 +77,8 @@ def prepare(description, chosen=None):
     kind = WORKS[description["kind"]]
     if chosen is not None:
         return kind(description, chosen), chosen, []
-    candidates = [(settings, kind(description, settings)) for settings in kind.settings(description)]
+    ways = [s for s in kind.settings(description) if not (PLAIN and by_hand(s))]
+    candidates = [(settings, kind(description, settings)) for settings in ways]
     for _, work in candidates:
         work.trial()
     best = [min(rounds) for rounds in zip(*([seconds_per_trial(w) for _, w in candidates] for _ in range(2)))]
