@@ -7,6 +7,7 @@
 export {
   type FewShotOptions,
   fewShotTasks,
+  type SplitOptions,
   selectClasses,
   splitClasses,
   withRotations,
@@ -37,8 +38,15 @@ export {
   type TrainedRun,
   type TrainingSoFar,
 } from './experiments/run.ts';
-export { checkSettings, resolveSettings, type Settings, type TaskName } from './experiments/settings.ts';
 export {
+  checkSettings,
+  resolveSettings,
+  type Settings,
+  type SettingsRequest,
+  type TaskName,
+} from './experiments/settings.ts';
+export {
+  type EvaluationChoice,
   evaluationOptions,
   type ImageSplit,
   layoutFor,
@@ -70,7 +78,14 @@ export {
   predictedClasses,
 } from './meta/evaluate.ts';
 export { exportOnnx, type OnnxExportOptions } from './meta/export-onnx.ts';
-export type { Algorithm, Learner } from './meta/inner-loop.ts';
+export type {
+  Algorithm,
+  Batch,
+  Learner,
+  Point as InnerLoopPoint,
+  TracedState,
+  TracedTask,
+} from './meta/inner-loop.ts';
 export { type LearnerOptions, resolveLearner } from './meta/learner.ts';
 export type { OuterOptimizerName } from './meta/outer-step.ts';
 export {
@@ -87,4 +102,12 @@ export {
 export * from './nn/index.ts';
 export * from './optim/index.ts';
 // What runtimes have in common.
-export type { Arrays, Executable, Provider, Runtime, RuntimeOptions, Stage } from './runtime/runtime.ts';
+export type {
+  Arrays,
+  Executable,
+  Provider,
+  Runtime,
+  RuntimeOptions,
+  Stage,
+  Work,
+} from './runtime/runtime.ts';

@@ -13,6 +13,7 @@ export {
   type FetchOmniglotOptions,
   fetchOmniglot,
   loadOmniglot,
+  type OmniglotArchive,
   type OmniglotOptions,
   omniglotSplit,
 } from './data/omniglot.ts';

@@ -1,3 +1,3 @@
 /** Anole for browsers: WebAssembly and WebGPU. */
 export * from './index.ts';
-export { webRuntime } from './runtime/web.ts';
+export { type WebRuntimeOptions, webRuntime } from './runtime/web.ts';

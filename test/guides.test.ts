@@ -10,7 +10,11 @@ import { classesOf, writeFolder } from './data/pictures.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const guide = readFileSync(`${root}docs/guides/own-data.md`, 'utf8');
-const blocks = [...guide.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code]) => code!);
+const blocks = blocksOf(guide);
+
+function blocksOf(text: string): string[] {
+  return [...text.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code]) => code!);
+}
 
 const folder = mkdtempSync(join(tmpdir(), 'anole-guides-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -43,4 +47,14 @@ test('the time series are told apart as well as the guide says', () => {
   const [, accuracy] = /^accuracy on new waveforms (\S+)$/m.exec(run(blocks[1]!)) ?? [];
   const [, claimed] = /an accuracy of about (\S+)\. Feature/.exec(guide) ?? [];
   assert.ok(Math.abs(Number(accuracy) - Number(claimed)) < 0.05, `${accuracy}, the guide says ${claimed}`);
+});
+
+test('the models of one’s own are trained, printed and evaluated', () => {
+  const [layered, operators, ...others] = blocksOf(readFileSync(`${root}docs/guides/own-model.md`, 'utf8'));
+  assert.deepEqual(others, []);
+  const [leaves, result] = run(layered!).split('\n');
+  assert.match(leaves!, /conv2\/filter \[3,3,16,16\]/);
+  const accuracy = Number(/^accuracy (\S+) ± /.exec(result!)![1]);
+  assert.ok(accuracy > 0.3 && accuracy <= 1, result);
+  assert.match(run(operators!), /matmul[\s\S]*Float32Array\(3\)/);
 });

@@ -22,7 +22,9 @@ const layers = [
 /** The only files that load ONNX Runtime; its types may stand anywhere. */
 const onnxRuntimeFiles: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['runtime/node.ts', 'runtime/worker.ts'],
-  'onnxruntime-web': ['runtime/web.ts'],
+  'onnxruntime-web/wasm': ['runtime/web.ts'],
+  'onnxruntime-web/webgpu': ['runtime/web.ts'],
+  'onnxruntime-web': [],
 };
 
 interface Import {

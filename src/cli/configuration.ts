@@ -114,7 +114,15 @@ function findFile(): string | undefined {
 }
 
 async function readFileOf(path: string): Promise<Config> {
-  const content = await load(path);
+  const { data, ...others } = checkConfig(await load(path), path);
+  return data === undefined ? others : { ...others, data: resolve(dirname(path), data) };
+}
+
+/**
+ * What a configuration file holds, checked key by key.
+ * @throws {DataError} naming the file and the key that is unknown or whose value is not allowed
+ */
+export function checkConfig(content: unknown, path: string): Config {
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
     throw new DataError(`${path}: expected an object of settings as its default export, got ${content}`);
   }
@@ -129,8 +137,7 @@ async function readFileOf(path: string): Promise<Config> {
       throw new DataError(`${path}: ${key}: ${(cause as Error).message}`, { cause });
     }
   }
-  const { data, ...others } = content as Config;
-  return data === undefined ? others : { ...others, data: resolve(dirname(path), data) };
+  return content as Config;
 }
 
 function checked(rule: Rule, value: unknown): unknown {
@@ -152,8 +159,7 @@ async function load(path: string): Promise<unknown> {
     throw new DataError(`could not read ${path} (${fileFault(cause)}): give another --config`, { cause });
   }
   try {
-    if (path.endsWith('.json')) return JSON.parse(text);
-    return await loadModule(path);
+    return path.endsWith('.json') ? JSON.parse(text) : await loadModule(path);
   } catch (cause) {
     const reason = String((cause as Error).message).split('\n')[0];
     throw new DataError(`${path}: can not be loaded (${reason}): correct it`, { cause });

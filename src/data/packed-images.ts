@@ -146,6 +146,10 @@ export function decodePacked(bytes: Uint8Array): PackedHeader & { readonly pixel
     throw new DataError('packed images: the file is damaged (its checksum differs); make it anew');
   }
   const header = decodePackedHeader(bytes.subarray(0, start));
+  const expected = packedFileSize(header, start);
+  if (bytes.length !== expected) {
+    throw new DataError(`packed images: expected ${expected} bytes, got ${bytes.length}; make the file anew`);
+  }
   const stored = bytes.subarray(start, -4);
   return { ...header, pixels: header.white === 1 ? unpackBits(stored, valueCount(header)) : stored };
 }
@@ -162,11 +166,38 @@ export const packedPrefix = magic.length + 4;
 
 /** The header from the bytes before the pixels, without the checksum that only the whole file has. */
 export function decodePackedHeader(bytes: Uint8Array): PackedHeader {
-  const { version: found, ...header } = JSON.parse(new TextDecoder().decode(bytes.subarray(packedPrefix)));
-  if (found !== version) {
-    throw new DataError(`packed images: expected version ${version}, got ${found}; make the file anew`);
+  const content = parseHeader(bytes.subarray(packedPrefix));
+  if (content.version !== version) {
+    throw new DataError(
+      `packed images: expected version ${version}, got ${content.version}; make the file anew`,
+    );
   }
-  return header;
+  const { imageShape, classes, white } = content;
+  const isShape = Array.isArray(imageShape) && imageShape.length === 3 && imageShape.every(isCount);
+  if (!isShape || (white !== 1 && white !== 255) || !Array.isArray(classes) || !classes.every(isClass)) {
+    throw new DataError('packed images: the header is damaged; make the file anew');
+  }
+  return { imageShape: imageShape as unknown as PackedHeader['imageShape'], classes, white };
+}
+
+function parseHeader(bytes: Uint8Array): Readonly<Record<string, unknown>> {
+  try {
+    const content: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    if (typeof content === 'object' && content !== null) return { ...content };
+  } catch {
+    // told below
+  }
+  throw new DataError('packed images: the header is no JSON object; make the file anew');
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isClass(value: unknown): value is PackedClass {
+  if (typeof value !== 'object' || value === null) return false;
+  const { name, count } = value as Partial<Record<keyof PackedClass, unknown>>;
+  return typeof name === 'string' && isCount(count);
 }
 
 /** Bytes of a whole file with this header of `headerSize` bytes. */

@@ -3,6 +3,7 @@ export {
   averagePool2d,
   conv2d,
   maxPool2d,
+  type PatchOptions,
   patches2d,
   patchesByPlace2d,
   type WindowOptions,
@@ -59,7 +60,7 @@ export {
 } from './shaping.ts';
 export { simplify } from './simplify.ts';
 export { constant, type Operator, type Tensor } from './tensor.ts';
-export { type Graph, trace } from './trace.ts';
+export { type Graph, type Loop, trace } from './trace.ts';
 export {
   bool,
   type DType,

@@ -11,7 +11,9 @@ export {
   type Leaf,
   ones,
   type Parameter,
+  type Part,
   type UniformSource,
   unflatten,
+  type Vector,
   zeros,
 } from './parameters.ts';

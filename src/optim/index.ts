@@ -6,6 +6,7 @@ export {
   freshState,
   type Optimizer,
   type OptimizerState,
+  type OptimizerStep,
   sgd,
 } from './optimizer.ts';
 export { linearSchedule, type Schedule } from './schedule.ts';

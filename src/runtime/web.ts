@@ -1,12 +1,36 @@
 /** The runtime for browsers, over onnxruntime-web (which runs in Node too). */
-import * as ort from 'onnxruntime-web';
+import * as ort from 'onnxruntime-web/wasm';
 import { LocalRuntime } from './local.ts';
-import type { Runtime, RuntimeOptions } from './runtime.ts';
+import type { OnnxRuntime } from './program.ts';
+import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
 
-/** A runtime over onnxruntime-web: WebAssembly for `cpu`. */
-export async function webRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
-  const { provider = 'cpu', threads = 1 } = options;
-  ort.env.wasm.numThreads = threads;
+export interface WebRuntimeOptions extends RuntimeOptions {
+  /**
+   * Address of a folder with the `.wasm` file of onnxruntime-web's `dist`, for bundlers that do not follow
+   * `new URL('….wasm', import.meta.url)`, or to serve it from elsewhere: `ort-wasm-simd-threaded.wasm`, for
+   * `webgpu` the one that has `asyncify` in its name. The first runtime of a page decides for all.
+   * @default where the bundler put it
+   */
+  wasmFolder?: string;
+}
+
+const wasmFiles: Readonly<Record<Provider, string>> = {
+  cpu: 'ort-wasm-simd-threaded.wasm',
+  webgpu: 'ort-wasm-simd-threaded.asyncify.wasm',
+};
+
+/**
+ * A runtime over onnxruntime-web: WebAssembly for `cpu`. What WebGPU needs is loaded only when it is asked for.
+ * More than one thread needs a page that is cross-origin isolated; ONNX Runtime takes one elsewhere.
+ */
+export async function webRuntime(options: WebRuntimeOptions = {}): Promise<Runtime> {
+  const { provider = 'cpu', threads = 1, wasmFolder } = options;
+  const { env, ...rest }: OnnxRuntime & Pick<typeof ort, 'env'> =
+    provider === 'webgpu' ? await import('onnxruntime-web/webgpu') : ort;
+  env.wasm.numThreads = threads;
+  if (wasmFolder !== undefined) {
+    env.wasm.wasmPaths = { wasm: `${wasmFolder.replace(/\/$/, '')}/${wasmFiles[provider]}` };
+  }
   const executionProvider = provider === 'cpu' ? 'wasm' : provider;
-  return new LocalRuntime(ort, { provider, executionProvider, threads, writesInPlace: false });
+  return new LocalRuntime(rest, { provider, executionProvider, threads, writesInPlace: false });
 }

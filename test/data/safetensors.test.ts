@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import { describe, it } from 'node:test';
-import { Random } from '../../src/data/random.ts';
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../../src/data/safetensors.ts';
 import { DataError, OptionError, ShapeError } from '../../src/errors.ts';
 
@@ -173,45 +172,5 @@ describe('safetensors', () => {
   it('reads tensors in any order', () => {
     const { tensors } = decodeSafetensors(file(`{"a":${u8(2, 3)},"b":${u8(0, 2)}}`, [1, 2, 3]), 'a');
     assert.deepEqual([...tensors.a!.data, ...tensors.b!.data], [3, 1, 2]);
-  });
-
-  it('meets 20,000 mutated files with a result or a DataError', () => {
-    const random = Random.stream(7, 'safetensors-fuzz');
-    const original = encodeSafetensors(sample, settings);
-    const headerEnd = 8 + Number(new DataView(original.buffer).getBigUint64(0, true));
-    const alphabet = Buffer.from('{}[]",:\\0123456789-.eEFIU _nulltruefalse\u00ff');
-    let decoded = 0;
-    let rejected = 0;
-    for (let trial = 0; trial < 20_000; trial++) {
-      let bytes = original.slice();
-      for (let edits = 1 + random.integer(3); edits > 0; edits--) {
-        const at = random.integer(random.uniform() < 0.9 ? headerEnd : bytes.length + 1);
-        const letter = alphabet[random.integer(alphabet.length)]!;
-        const kind = random.integer(5);
-        if (kind === 0) bytes[at] = random.integer(256);
-        else if (kind === 1) bytes[at] = letter;
-        else if (kind === 2) bytes = bytes.slice(0, at);
-        else if (kind === 3) bytes = Uint8Array.of(...bytes.subarray(0, at), letter, ...bytes.subarray(at));
-        else bytes.copyWithin(at, random.integer(bytes.length + 1), random.integer(bytes.length + 1));
-        if (kind === 3 && random.integer(2) === 0 && bytes.length >= 8) {
-          new DataView(bytes.buffer).setBigUint64(0, BigInt(headerEnd - 7), true); // the header grew by one
-        }
-      }
-      try {
-        const { tensors } = decodeSafetensors(bytes, 'fuzzed');
-        for (const { shape, data } of Object.values(tensors)) {
-          assert.equal(
-            data.length,
-            shape.reduce((product, size) => product * size, 1),
-          );
-        }
-        decoded++;
-      } catch (error) {
-        if (!(error instanceof DataError)) throw error;
-        rejected++;
-      }
-    }
-    // Both outcomes must have been met often, or the mutations test nothing.
-    assert.ok(decoded > 500 && rejected > 5_000, `${decoded} decoded, ${rejected} rejected`);
   });
 });
