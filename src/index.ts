@@ -10,7 +10,7 @@ export {
   ClassLearner,
   type LabelledImage,
 } from './app/class-learner.ts';
-export { Classifier, type PredictOptions, type Prediction } from './app/classifier.ts';
+export { Classifier, type Prediction, type PredictOptions } from './app/classifier.ts';
 export type { FitOptions } from './app/fitting.ts';
 export type { Load, LoadAdapted, LoadOptions, WeightsSource } from './app/load.ts';
 export type { ImageInput, PixelImage, RawImage } from './app/pixels.ts';

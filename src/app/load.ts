@@ -29,7 +29,10 @@ export interface LoadOptions<T extends 'classes' | 'values' = 'classes' | 'value
 /** `load`, of classifiers unless values are asked for. */
 export interface Load {
   (source: WeightsSource, options?: LoadOptions<'classes'>): Promise<ClassLearner>;
-  (source: WeightsSource, options: LoadOptions<'values'> & { readonly targets: 'values' }): Promise<ValueLearner>;
+  (
+    source: WeightsSource,
+    options: LoadOptions<'values'> & { readonly targets: 'values' },
+  ): Promise<ValueLearner>;
 }
 
 /** `loadAdapted`, of classifiers unless values are asked for. `L` are the labels you know it has. */
@@ -38,7 +41,10 @@ export interface LoadAdapted {
     source: WeightsSource,
     options?: LoadOptions<'classes'>,
   ): Promise<Classifier<L>>;
-  (source: WeightsSource, options: LoadOptions<'values'> & { readonly targets: 'values' }): Promise<Regressor>;
+  (
+    source: WeightsSource,
+    options: LoadOptions<'values'> & { readonly targets: 'values' },
+  ): Promise<Regressor>;
 }
 
 /** Loads meta-trained weights for `environment`. */
@@ -75,9 +81,12 @@ async function read(source: WeightsSource, environment: Environment) {
   if (source instanceof ArrayBuffer) return { bytes: new Uint8Array(source), name: 'weights' };
   if (typeof source === 'string' && isShipped(source)) {
     const bytes = await environment.readBytes(shippedAddress(source)).catch((cause) => {
-      throw new DataError(`load: "${source}" did not come with this package: give a file (${cause.message})`, {
-        cause,
-      });
+      throw new DataError(
+        `load: "${source}" did not come with this package: give a file (${cause.message})`,
+        {
+          cause,
+        },
+      );
     });
     return { bytes, name: source };
   }

@@ -33,13 +33,21 @@ export type ImageInput = RawImage | string | URL;
  * @param where starts messages, such as `fit: example 3 ("cat")`
  * @throws {DataError} when it has another size, or values that are no brightness
  */
-export function writeImage(image: RawImage, shape: Shape, out: Float32Array, offset: number, where: string): void {
+export function writeImage(
+  image: RawImage,
+  shape: Shape,
+  out: Float32Array,
+  offset: number,
+  where: string,
+): void {
   if (image instanceof Float32Array) {
     requireLength(image, shape, where);
     const bad = image.findIndex((value) => !(value >= 0 && value <= 1));
     if (bad >= 0) {
       const remedy = image[bad]! > 1 ? 'divide by 255, or give a Uint8Array' : 'see what made it';
-      throw new DataError(`${where}: expected brightness from 0 to 1, got ${image[bad]} at ${bad}: ${remedy}`);
+      throw new DataError(
+        `${where}: expected brightness from 0 to 1, got ${image[bad]} at ${bad}: ${remedy}`,
+      );
     }
     out.set(image, offset);
   } else if (image instanceof Uint8Array || image instanceof Uint8ClampedArray) {

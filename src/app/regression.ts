@@ -47,7 +47,9 @@ export class ValueLearner {
     if (points.length === 0) throw new DataError('fit: no points: give one or more, as { input, target }');
     for (const [i, { input, target }] of points.entries()) {
       if (Number.isFinite(input) && Number.isFinite(target)) continue;
-      throw new DataError(`fit: point ${i}: expected finite numbers, got ${input} and ${target}: leave it out`);
+      throw new DataError(
+        `fit: point ${i}: expected finite numbers, got ${input} and ${target}: leave it out`,
+      );
     }
     const release = this.#runtime.hold();
     try {
@@ -123,7 +125,9 @@ export class Regressor {
     const { model } = layoutFor(settings);
     const types = { parameters: float32(model.layout.size), queries: float32(block, ...model.inputShape) };
     const predictor = await this.#runtime.compiled('predict values', (here) =>
-      here.compile(trace(types, ({ parameters, queries }) => ({ outputs: model.apply(parameters, queries) }))),
+      here.compile(
+        trace(types, ({ parameters, queries }) => ({ outputs: model.apply(parameters, queries) })),
+      ),
     );
     const runtime = await this.#runtime.get();
     const values: number[] = [];

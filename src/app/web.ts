@@ -1,8 +1,8 @@
 /** Loading weights in a browser: everything is fetched, images are decoded by the browser itself. */
 import { DataError } from '../errors.ts';
 import { webRuntime } from '../runtime/web.ts';
-import { adaptedLoaderFor, type Load, type LoadAdapted, loaderFor } from './load.ts';
 import type { Environment } from './environment.ts';
+import { adaptedLoaderFor, type Load, type LoadAdapted, loaderFor } from './load.ts';
 
 async function fetched(source: string | URL): Promise<Response> {
   let response: Response;

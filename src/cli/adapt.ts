@@ -28,7 +28,10 @@ interface AdaptFlags {
 
 export function adaptCommand(): Command {
   const steps = new Option('--steps <n>', 'gradient steps (default: as the weights were evaluated with, 50)');
-  const batch = new Option('--batch <n>', 'examples in a step (default: as evaluated with, 5, or all if fewer)');
+  const batch = new Option(
+    '--batch <n>',
+    'examples in a step (default: as evaluated with, 5, or all if fewer)',
+  );
   const seed = new Option('--seed <n>', 'of the mini-batches (default: 0)');
   const head = new Option(
     '--head <start>',
@@ -71,7 +74,14 @@ async function adapt(weights: string, flags: AdaptFlags): Promise<void> {
     const examples = await labelledFolder(data);
     progress.start('adapting', steps ?? learner.settings.evalSteps);
     const classifier = await untilInterrupted((signal) =>
-      learner.fit(examples, { steps, batch, seed, head, signal, onProgress: (done) => progress.update(done) }),
+      learner.fit(examples, {
+        steps,
+        batch,
+        seed,
+        head,
+        signal,
+        onProgress: (done) => progress.update(done),
+      }),
     );
     progress.stop();
     const bytes = classifier.save();
@@ -150,6 +160,8 @@ function table(labels: readonly string[], rows: readonly (readonly [string, Pred
   ];
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
   const line = (row: readonly string[]) =>
-    row.map((cell, column) => (column < 2 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ');
+    row
+      .map((cell, column) => (column < 2 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .join('  ');
   return cells.map((row) => line(row).trimEnd()).join('\n');
 }

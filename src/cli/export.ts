@@ -130,8 +130,8 @@ function checkFlags({ format, shots }: ExportFlags, { settings, adapted, weights
 function encode({ settings, model, parameters, adapted, weights }: Content, flags: ExportFlags): Uint8Array {
   const { format, shots = settings.shots } = flags;
   if (format === 'weights') return encodeWeights(weights!);
-  const labels = adapted === undefined ? {} : { labels: JSON.stringify(adapted.labels) };
-  const metadata = { settings: JSON.stringify({ ...settings, shots }), ...labels };
+  const metadata: Record<string, string> = { settings: JSON.stringify({ ...settings, shots }) };
+  if (adapted !== undefined) metadata.labels = JSON.stringify(adapted.labels);
   if (format === 'onnx') {
     const isSine = settings.task === 'sine';
     const support = isSine ? 0 : (adapted?.support ?? settings.ways * shots);

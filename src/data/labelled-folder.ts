@@ -39,7 +39,9 @@ export async function labelledFolder(folder: string): Promise<LabelledFile[]> {
     const files = await list(join(folder, label));
     const other = files.find(({ name }) => !isImage.test(name));
     if (other !== undefined) {
-      throw new DataError(`${join(folder, label, other.name)}: expected PNG files only: convert or remove it`);
+      throw new DataError(
+        `${join(folder, label, other.name)}: expected PNG files only: convert or remove it`,
+      );
     }
     if (files.length === 0) {
       throw new DataError(`${join(folder, label)}: no images in it: add one, or remove the folder`);
