@@ -2,11 +2,12 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
+import { resolve } from 'node:path';
 import { version as nodeVersion } from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 /** The root of the project, from dist/bench. */
-export const root = fileURLToPath(new URL('../..', import.meta.url));
+export const root = resolve(fileURLToPath(import.meta.url), '../../..');
 
 export interface Machine {
   readonly cpu: string;

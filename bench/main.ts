@@ -53,6 +53,7 @@ async function main(): Promise<void> {
     const listed = chosen.length === 0 ? works : chosen;
     return console.log(listed.map(({ name, measures }) => `${name}: ${measures}`).join('\n'));
   }
+  const peer = flags.peer ? startPeer() : undefined;
   const runs = Number(flags.runs);
   const scratch = await mkdtemp(join(tmpdir(), 'anole-bench-'));
   const here = machine();
@@ -60,7 +61,6 @@ async function main(): Promise<void> {
     `${here.cpu}, ${here.cores} cores, ${here.memoryGB} GB; Node ${here.node}, ` +
       `onnxruntime ${here.onnxruntime}, anole ${here.commit}`,
   );
-  const peer = flags.peer ? startPeer() : undefined;
   const peaks = new Map<number, Promise<Variant & { shape: string }>>();
   try {
     const peerDescription = await peer?.describe();
@@ -163,11 +163,13 @@ function startPeer(): Peer {
   return new Peer(python);
 }
 
-function introduce({ torch, python, blas, oneDnn }: PeerDescription): void {
+function introduce({ torch, python, blas, oneDnn, productSpeed }: PeerDescription): void {
   console.log(
-    `PyTorch ${torch}, Python ${python}; oneDNN ${oneDnn ? 'yes' : 'NO'}; BLAS ${blas.join(' ') || 'built in'}`,
+    `PyTorch ${torch}, Python ${python}; oneDNN ${oneDnn ? 'yes' : 'NO'}; ` +
+      `BLAS ${blas.join(' ') || 'built in'}, ${productSpeed.toFixed(0)} GFLOP/s`,
   );
-  if (blas.length > 0 && !blas.some((file) => /openblas|mkl|blis|atlas/.test(file))) {
+  // Others may be loaded too, for LAPACK; the products go to the file that libblas.so.3 is.
+  if (blas.some((file) => /libblas\.so/.test(file) && !/openblas|mkl|blis|atlas/.test(file))) {
     console.warn(
       'WARNING: PyTorch uses the reference BLAS here, so its matrix products crawl and ratios mean nothing: ' +
         'apt-get install libopenblas0-pthread',

@@ -30,7 +30,10 @@ type Capability = 'default' | 'avx512';
 export interface PeerDescription {
   readonly torch: string;
   readonly python: string;
+  /** Files of the BLAS that are loaded, links resolved. */
   readonly blas: readonly string[];
+  /** Of its matrix product, one thread, in GFLOP/s. */
+  readonly productSpeed: number;
   readonly oneDnn: boolean;
 }
 

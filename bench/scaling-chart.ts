@@ -14,6 +14,9 @@ export interface ScalingPoint {
   readonly peakMB: number;
 }
 
+/** Times in ms that are marked, those within what was measured. */
+const timeTicks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
+
 const titles: Readonly<Record<keyof PointSettings, string>> = {
   innerSteps: 'inner steps k',
   innerBatch: 'inner batch',
@@ -41,8 +44,13 @@ export function scalingChart(
     domain: [0, Math.max(...points.map(({ peakMB }) => peakMB)) * 1.1],
   } as const;
   const rows = [
-    { caption: 'ms a meta-iteration', of: (point: ScalingPoint) => point.ms, axis: ms, ruler: true },
-    { caption: 'peak memory, MB', of: (point: ScalingPoint) => point.peakMB, axis: memory, ruler: false },
+    {
+      caption: 'ms a meta-iteration',
+      of: (point: ScalingPoint) => point.ms,
+      axis: ms,
+      ruler: ['innerSteps', 'innerBatch', 'metaBatch'],
+    },
+    { caption: 'peak memory, MB', of: (point: ScalingPoint) => point.peakMB, axis: memory, ruler: [] },
   ];
   const parts = rows.map(({ caption, of, axis, ruler }, row) => {
     const plot = panels(points, { base, of, axis, ruler, height });
@@ -61,8 +69,8 @@ interface Panels {
   readonly base: PointSettings;
   readonly of: (point: ScalingPoint) => number;
   readonly axis: { readonly type: 'log' | 'linear'; readonly domain: readonly number[] };
-  /** Whether to draw what grows in proportion. */
-  readonly ruler: boolean;
+  /** Settings for which to draw what grows in proportion. */
+  readonly ruler: readonly string[];
   readonly height: number;
 }
 
@@ -74,6 +82,7 @@ function panels(points: readonly ScalingPoint[], { base, of, axis, ruler, height
     return from === undefined ? [] : [{ ...point, y: (of(from) * point.value) / from.value }];
   });
   const within = (y: number) => y >= axis.domain[0]! && y <= axis.domain[1]!;
+  const ticks = axis.type === 'log' ? timeTicks.filter(within) : 5;
   const plot = Plot.plot({
     document,
     width,
@@ -82,23 +91,26 @@ function panels(points: readonly ScalingPoint[], { base, of, axis, ruler, height
     marginRight: padding,
     marginTop: 40,
     marginBottom: 26,
-    fx: { label: null, domain: Object.values(titles), padding: 0.12, axis: null },
-    x: { type: 'log', label: null },
+    fx: { label: null, domain: Object.values(titles), padding: 0.16, axis: null },
+    x: { type: 'log', label: null, inset: 5 },
     y: { type: axis.type, domain: [...axis.domain], label: null },
     marks: [
-      Plot.gridY({ stroke: colors.grid, strokeOpacity: 1, ticks: 5 }),
-      Plot.axisY({ tickSize: 0, color: colors.muted, ticks: 5, tickFormat: (tick: number) => String(tick) }),
-      Plot.axisX({ tickSize: 4, color: colors.muted, ticks: [1, 2, 5, 20, 100], tickFormat: String }),
+      Plot.gridY({ stroke: colors.grid, strokeOpacity: 1, ticks }),
+      Plot.axisY({ tickSize: 0, color: colors.muted, ticks, tickFormat: (tick: number) => String(tick) }),
+      Plot.axisX({ tickSize: 4, color: colors.muted, ticks: [1, 5, 20, 100], tickFormat: String }),
       Plot.axisFx({ color: colors.ink, anchor: 'top', tickSize: 0, fontSize: 12 }),
       Plot.frame({ anchor: 'bottom', stroke: colors.truth }),
-      Plot.line(ruler ? proportional.filter(({ y }) => within(y)) : [], {
-        x: 'value',
-        y: 'y',
-        fx,
-        stroke: colors.muted,
-        strokeDasharray: '3,3',
-        z: 'name',
-      }),
+      Plot.line(
+        proportional.filter(({ name, y }) => ruler.includes(name) && within(y)),
+        {
+          x: 'value',
+          y: 'y',
+          fx,
+          stroke: colors.muted,
+          strokeDasharray: '3,3',
+          z: 'name',
+        },
+      ),
       Plot.line(points, { x: 'value', y: of, fx, z: 'name', stroke: colors.after, strokeWidth: 2 }),
       Plot.dot(points, {
         x: 'value',

@@ -1,7 +1,15 @@
 /** Anole for Node: native kernels, worker threads, and data sets from files. */
 
 export { load, loadAdapted } from './app/node.ts';
+export type { ImageProgress } from './data/decode-images.ts';
 export type { DownloadProgress } from './data/download.ts';
+export {
+  type CountedClass,
+  type ImageFolder,
+  type ImageFolderOptions,
+  imageFolder,
+} from './data/image-folder.ts';
+export { loadMiniImagenet, type MiniImagenetOptions } from './data/mini-imagenet.ts';
 export {
   type FetchOmniglotOptions,
   fetchOmniglot,

@@ -33,14 +33,25 @@ def loaded_blas():
     return sorted(os.path.realpath(file) for file in files)
 
 
+def product_speed(n=512):
+    """GFLOP/s of a matrix product, the best of five."""
+    a, times = torch.rand(n, n), []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2e-9 * n**3 / min(times)
+
+
 def describe():
-    torch.rand(2, 2) @ torch.rand(2, 2)  # loads what is loaded late
+    speed = product_speed()  # it also loads what is loaded late
     capability = torch.__config__.show().split("CPU capability usage: ")[-1].split("\n")[0]
     return {
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "blas": loaded_blas(),
+        "productSpeed": speed,
         "oneDnn": torch.backends.mkldnn.is_available(),
         "capability": capability,
     }
@@ -59,14 +70,25 @@ def prepare(description, chosen=None):
     """The work in the fastest of its settings; each is tried twice, in turns, and its better time counts."""
     kind = WORKS[description["kind"]]
     if chosen is not None:
-        return kind(description, chosen), []
+        return kind(description, chosen), chosen, []
     candidates = [(settings, kind(description, settings)) for settings in kind.settings(description)]
     for _, work in candidates:
         work.trial()
     best = [min(rounds) for rounds in zip(*([seconds_per_trial(w) for _, w in candidates] for _ in range(2)))]
     tried = [{"settings": s, "ms": 1000 * t} for (s, _), t in zip(candidates, best)]
     fastest = min(range(len(best)), key=best.__getitem__)
-    return kind(description, candidates[fastest][0]), sorted(tried, key=lambda entry: entry["ms"])
+    settings = candidates[fastest][0]
+    return kind(description, settings), settings, sorted(tried, key=lambda entry: entry["ms"])
+
+
+def check(description, settings):
+    """Numbers to compare, in double precision: in single precision rounding alone makes some ReLU or maximum
+    choose otherwise, and after some steps that shows in the third digit."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        return WORKS[description["kind"]](description, settings).check()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def sample(work, seconds, at):
@@ -88,10 +110,10 @@ def main():
         if todo == "describe":
             answer = describe()
         elif todo == "prepare":
-            work, tried = prepare(request["work"], request.get("settings"))
+            work, settings, tried = prepare(request["work"], request.get("settings"))
             answer = {"tried": tried}
         elif todo == "check":
-            answer = work.check()
+            answer = check(work.work, settings)
         elif todo == "sample":
             answer = sample(work, request["seconds"], request.get("at", 0))
         elif todo == "forget":

@@ -18,7 +18,9 @@ NETWORKS = {
 
 
 def vector(text, dtype=torch.float32):
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=dtype)
+    """Numbers that ours sends; of floating point in the precision that is computed in."""
+    values = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=dtype)
+    return values.to(torch.get_default_dtype()) if dtype.is_floating_point else values
 
 
 def network(work, **options):
@@ -158,7 +160,7 @@ class Tasks:
         parts = [[row[i] for row in chosen for i in range(support)]]
         parts.append([row[i] for row in chosen for i in range(support, support + query)])
         labels = torch.arange(self.ways)
-        images = self.images.index_select(0, torch.tensor(parts[0] + parts[1])).float()
+        images = self.images.index_select(0, torch.tensor(parts[0] + parts[1])).to(torch.get_default_dtype())
         cut = len(parts[0])
         return (images[:cut], labels.repeat_interleave(support)), (
             images[cut:],

@@ -1,5 +1,13 @@
 /** What an app waits for: fitting a task of shipped size, and a prediction. */
-import { encodeWeights, fewShotTasks, glyphsSplit, layoutFor, load, Random, resolveSettings } from '../../src/node.ts';
+import {
+  encodeWeights,
+  fewShotTasks,
+  glyphsSplit,
+  layoutFor,
+  load,
+  Random,
+  resolveSettings,
+} from '../../src/node.ts';
 import { timed, type Work } from '../harness.ts';
 import { warmState } from './inner-loop.ts';
 

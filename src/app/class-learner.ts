@@ -91,7 +91,11 @@ export class ClassLearner {
       const inputs = new Float32Array(list.length * pixels); // [S, height, width, channels]
       for (const [i, { input, label }] of list.entries()) {
         const where = `fit: example ${i} ("${label}")`;
-        const image = await rawImage(input, this.#environment, where);
+        const image = await rawImage(input, {
+          shape: this.inputShape,
+          environment: this.#environment,
+          where,
+        });
         writeImage(image, this.inputShape, inputs, i * pixels, where);
         signal?.throwIfAborted();
       }

@@ -2,11 +2,11 @@
 import { DataError, OptionError } from '../errors.ts';
 import { type AdaptedModel, encodeAdapted } from '../experiments/adapted.ts';
 import { layoutFor } from '../experiments/setup.ts';
-import { size } from '../graph/type.ts';
+import { type Shape, size } from '../graph/type.ts';
 import { tracePredictor } from '../meta/adapt.ts';
 import type { Model } from '../nn/model.ts';
 import type { Environment } from './environment.ts';
-import { type ImageInput, writeImage } from './pixels.ts';
+import { type ImageInput, type RawImage, writeImage } from './pixels.ts';
 import type { SharedRuntime } from './shared-runtime.ts';
 
 /** What is said of one input. */
@@ -79,7 +79,12 @@ export class Classifier<L extends string = string> {
       signal?.throwIfAborted();
       const queries = new Float32Array(size(this.inputShape));
       const where = isMany ? `predict: input ${i}` : 'predict';
-      writeImage(await rawImage(input, this.#environment, where), this.inputShape, queries, 0, where);
+      const image = await rawImage(input, {
+        shape: this.inputShape,
+        environment: this.#environment,
+        where,
+      });
+      writeImage(image, this.inputShape, queries, 0, where);
       const stage = { executable: predictor, inputs: { parameters, inputs: support, queries } };
       const { outputs } = await runtime.run([stage], ['outputs']);
       predictions.push(this.#prediction(softmax(outputs as Float32Array)));
@@ -115,10 +120,13 @@ export interface PredictOptions {
 }
 
 /** Decodes what is only named. */
-export async function rawImage(input: ImageInput, { readImage }: Environment, where: string) {
+export async function rawImage(
+  input: ImageInput,
+  { shape, environment, where }: { shape: Shape; environment: Environment; where: string },
+): Promise<RawImage> {
   if (typeof input !== 'string' && !(input instanceof URL)) return input;
   try {
-    return await readImage(input);
+    return await environment.readImage(input, shape);
   } catch (cause) {
     throw new DataError(`${where}: ${(cause as Error).message}`, { cause });
   }

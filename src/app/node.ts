@@ -1,7 +1,7 @@
 /** Loading weights in Node: files, addresses, native kernels. */
 import { readFile } from 'node:fs/promises';
+import { imageDecoder } from '../data/decode-images.ts';
 import { fileFault } from '../data/folders.ts';
-import { readImageFile } from '../data/image-file.ts';
 import { DataError } from '../errors.ts';
 import { nodeRuntime } from '../runtime/node.ts';
 import type { Environment } from './environment.ts';
@@ -31,7 +31,15 @@ async function fetched(source: string | URL): Promise<Uint8Array> {
 const environment: Environment = {
   startRuntime: () => nodeRuntime(),
   readBytes,
-  readImage: async (source) => readImageFile(await readBytes(source), String(source)),
+  async readImage(source, shape) {
+    const bytes = await readBytes(source);
+    const decode = await imageDecoder(shape as readonly [number, number, number]);
+    return decode(bytes).catch((cause) => {
+      throw new DataError(`${source}: can not be used, ${(cause as Error).message}: replace the file`, {
+        cause,
+      });
+    });
+  },
 };
 
 /**

@@ -24,7 +24,8 @@ export type RawImage = Float32Array | Uint8Array | Uint8ClampedArray | PixelImag
  * - `Uint8Array` or `Uint8ClampedArray` of the same shape, 0 … 255;
  * - `ImageData`, or any `{ width, height, data }` of RGBA bytes: stretched to the model's size by averaging,
  *   turned gray (Rec. 601) where the model has one channel, transparency on white;
- * - a path in Node, an address in browsers, as string or `URL`: decoded, then as `ImageData`.
+ * - in Node the path (or address) of a JPEG, PNG or WebP file, read as `imageFolder` reads them; in browsers the
+ *   address of an image, decoded and then taken as `ImageData`.
  */
 export type ImageInput = RawImage | string | URL;
 

@@ -41,7 +41,7 @@ export function adaptCommand(): Command {
   return new Command('adapt')
     .summary('fit weights to a few examples of your own classes')
     .description(
-      'Fits the weights of a run, or shipped ones, to a folder of class folders with a few PNG images each\n' +
+      'Fits the weights of a run, or shipped ones, to a folder of class folders with a few images each\n' +
         '(dark ink on light paper), and writes the adapted model with its examples.',
     )
     .argument('<weights>', 'folder of a run, a file of weights, or the name of shipped ones')
@@ -71,7 +71,7 @@ async function adapt(weights: string, flags: AdaptFlags): Promise<void> {
   const learner = await load(await fileOf(weights));
   const progress = terminalProgress({ quiet: quiet === true || json === true });
   try {
-    const examples = await labelledFolder(data);
+    const examples = await labelledFolder(data, learner.inputShape as readonly [number, number, number]);
     progress.start('adapting', steps ?? learner.settings.evalSteps);
     const classifier = await untilInterrupted((signal) =>
       learner.fit(examples, {
@@ -125,7 +125,7 @@ async function fileOf(weights: string): Promise<string> {
 export function predictCommand(): Command {
   return new Command('predict')
     .summary('classify images with an adapted model')
-    .description('Classifies PNG images with a model that `anole adapt` fitted, each on its own.')
+    .description('Classifies images with a model that `anole adapt` fitted, each on its own.')
     .argument('<adapted>', 'file that `anole adapt` wrote')
     .argument('<files...>', 'images')
     .option('--json', 'print one JSON object a line')

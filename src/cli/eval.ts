@@ -8,8 +8,9 @@ import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
 import type { TrainingState } from '../meta/train.ts';
 import { readConfiguration, withMachine } from './configuration.ts';
 import { algorithmNames, aligned, count, describeTask, percent, significant } from './format.ts';
+import { readImages } from './images.ts';
 import { untilInterrupted } from './interrupt.ts';
-import { readImages, startRuntimes } from './machine.ts';
+import { startRuntimes } from './machine.ts';
 import { addEvalFlags, type CommonFlags } from './options.ts';
 import { type Progress, terminalProgress } from './progress.ts';
 import { readRun } from './saved-run.ts';
@@ -46,9 +47,9 @@ async function evaluateRun(run: string, given: EvalFlags): Promise<void> {
   const flags = withMachine(given, await readConfiguration(given.config));
   const { path, settings: trained, checkpoint } = await readRun(run);
   const settings = adjusted(trained, flags);
-  const setup = setUp(settings, await readImages(trained, flags.data));
-  const start = checkpoint.state(setup);
   const progress = terminalProgress(flags);
+  const setup = setUp(settings, await readImages(trained, { data: flags.data, progress }));
+  const start = checkpoint.state(setup);
   const seed = flags.seed ?? settings.seed;
   const result = await untilInterrupted((signal) =>
     judge(setup, { start, seed, progress, signal, workers: flags.workers, device: flags.device }),

@@ -43,11 +43,17 @@ export function aligned(rows: readonly (readonly [label: string, ...lines: strin
     .join('\n');
 }
 
+const taskNames = {
+  omniglot: 'Omniglot',
+  glyphs: 'Glyphs',
+  'mini-imagenet': 'Mini-ImageNet',
+  images: 'Images',
+};
+
 /** `Omniglot, 5-way 5-shot` or `Sine waves, 10 points`. */
 export function describeTask({ task, ways, shots, transductive }: Settings): string {
   if (task === 'sine') return `Sine waves, ${shots} points`;
-  const name = task === 'omniglot' ? 'Omniglot' : 'Glyphs';
-  return `${name}, ${ways}-way ${shots}-shot${transductive ? ', transductive' : ''}`;
+  return `${taskNames[task]}, ${ways}-way ${shots}-shot${transductive ? ', transductive' : ''}`;
 }
 
 /** As the paper writes them. */

@@ -4,7 +4,7 @@ import { OptionError } from '../errors.ts';
 import { colors, heading, padding, page, round, tag, text, width } from './svg.ts';
 
 export interface Glyph {
-  /** A square gray image, row-major, ink 0 and paper 1. */
+  /** A square image in gray or colour, row-major, values in [0, 1]. */
   readonly image: Float32Array;
   /** Its class in 0 … ways − 1. */
   readonly label: number;
@@ -108,9 +108,9 @@ function checkGlyphs({ ways, support, query }: GlyphTaskOptions): void {
   };
   if (query.length === 0) fail('no query images to draw: give at least one');
   for (const { image, label } of [...support, ...query]) {
-    const side = Math.sqrt(image.length);
-    if (image.length === 0 || !Number.isInteger(side)) {
-      fail(`expected square gray images such as 28 × 28 = 784 values, got ${image.length} values`);
+    const { side } = measuresOf(image);
+    if (side === 0 || !Number.isInteger(side)) {
+      fail(`expected square images such as 28 × 28 = 784 values, got ${image.length} values`);
     }
     if (!Number.isInteger(label) || label < 0 || label >= ways) {
       fail(`expected labels in 0 … ${ways - 1} for ${ways} ways, got ${label}`);
@@ -128,11 +128,33 @@ function checkGlyphs({ ways, support, query }: GlyphTaskOptions): void {
   }
 }
 
-/** A gray image as an embedded PNG with a hairline frame. */
-function picture(image: Float32Array, x: number, y: number, size: number): string {
-  const side = Math.sqrt(image.length);
+/** Side and channels of a square image: s² = 3t² has no whole solution but 0, so its length tells both. */
+function measuresOf({ length }: Float32Array): { readonly side: number; readonly channels: 1 | 3 } {
+  const gray = Math.sqrt(length);
+  return Number.isInteger(gray) ? { side: gray, channels: 1 } : { side: Math.sqrt(length / 3), channels: 3 };
+}
+
+/** Halves large images until they are not much larger than drawn: colour photographs make large files. */
+function reduced(image: Float32Array): Float32Array {
+  const { side, channels } = measuresOf(image);
+  if (side < 64 || side % 2 === 1) return image;
+  const half = new Float32Array(image.length / 4);
+  const row = side * channels;
+  for (let i = 0; i < half.length; i++) {
+    const channel = i % channels;
+    const column = Math.floor(i / channels) % (side / 2);
+    const at = Math.floor(i / (row / 2)) * 2 * row + 2 * column * channels + channel;
+    half[i] = (image[at]! + image[at + channels]! + image[at + row]! + image[at + row + channels]!) / 4;
+  }
+  return reduced(half);
+}
+
+/** An image as an embedded PNG with a hairline frame. */
+function picture(original: Float32Array, x: number, y: number, size: number): string {
+  const image = reduced(original);
+  const { side, channels } = measuresOf(image);
   const data = Uint8Array.from(image, (value) => Math.round(255 * Math.min(1, Math.max(0, value))));
-  const png = encode({ width: side, height: side, data, channels: 1, depth: 8 });
+  const png = encode({ width: side, height: side, data, channels, depth: 8 });
   const href = `data:image/png;base64,${Buffer.from(png).toString('base64')}`;
   const box = { x, y, width: size, height: size };
   return (

@@ -1,10 +1,8 @@
-/** What a run needs of the machine: its images, its runtimes, and how to name it. */
+/** What a run needs of the machine: its runtimes, and how to name it. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { version as nodeVersion, resourceUsage } from 'node:process';
-import { loadOmniglot, omniglotSplit } from '../data/omniglot.ts';
 import type { Settings } from '../experiments/settings.ts';
-import type { ImageSplit } from '../experiments/setup.ts';
 import { nodeRuntime } from '../runtime/node.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 
@@ -17,14 +15,6 @@ const packageFile = new URL('../../../package.json', import.meta.url);
 const { version, dependencies } = JSON.parse(readFileSync(packageFile, 'utf8')) as Package;
 
 export { version };
-
-/** Omniglot's images, parted by the seed; the other tasks make theirs. */
-export async function readImages(
-  { task, seed }: Pick<Settings, 'task' | 'seed'>,
-  data: string | undefined,
-): Promise<ImageSplit | undefined> {
-  return task === 'omniglot' ? omniglotSplit(await loadOmniglot({ data }), seed) : undefined;
-}
 
 /** Runtimes of a run, started together and disposed together. */
 export interface Runtimes {

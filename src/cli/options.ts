@@ -21,11 +21,12 @@ interface Flag {
   readonly text: string;
 }
 
-type Group = 'Training' | 'Tasks' | 'Inner loop' | 'Outer loop' | 'Evaluation';
+type Group = 'Training' | 'Tasks' | 'Images' | 'Inner loop' | 'Outer loop' | 'Evaluation';
 
 const groups: Readonly<Record<Group, readonly SettingName[]>> = {
   Training: ['algorithm', 'seed'],
   Tasks: ['ways', 'shots', 'trainShots', 'tailShots'],
+  Images: ['imageSize', 'gray', 'minImages'],
   'Inner loop': [
     ...(['innerSteps', 'innerBatch', 'sampling', 'innerOptimizer'] as const),
     ...(['innerOptimizerState', 'innerLr', 'loss'] as const),
@@ -34,7 +35,7 @@ const groups: Readonly<Record<Group, readonly SettingName[]>> = {
   Evaluation: ['evalSteps', 'evalBatch', 'evalTasks', 'evalEvery', 'transductive'],
 };
 
-const flags: { readonly [K in SettingName]: Flag } = {
+const flags: { readonly [K in SettingName]-?: Flag } = {
   algorithm: { flag: '--algorithm <name>', text: 'reptile, fomaml, maml or joint' },
   seed: { flag: '--seed <n>', text: 'of the class split, the initialization and every task' },
   ways: { flag: '--ways <n>', text: 'classes in a task; not for sine' },
@@ -44,6 +45,12 @@ const flags: { readonly [K in SettingName]: Flag } = {
     flag: '--tail-shots <n>',
     text: 'how many of them are kept for the last inner batch of fomaml and maml; 0 shares all',
   },
+  imageSize: {
+    flag: '--image-size <n>',
+    text: 'height and width images of your own are stretched to, 8 to 256 pixels',
+  },
+  gray: { flag: '--gray', text: 'read images of your own in gray' },
+  minImages: { flag: '--min-images <n>', text: 'leave out classes of your own with fewer images' },
   innerSteps: { flag: '--inner-iters <n>', text: 'k, gradient steps on a training task' },
   innerBatch: { flag: '--inner-batch <n>', text: 'examples in a mini-batch' },
   sampling: {
@@ -165,7 +172,8 @@ export function addEvalFlags(command: Command): Command {
 function addCommonFlags(command: Command, workersDefault: string): Command {
   const workers = `threads that run tasks; any number gives the same bits (default: ${workersDefault})`;
   const device = new Option('--device <name>', 'cpu or webgpu (default: cpu)');
-  const data = 'folder with the Omniglot zips (default: what `anole data fetch` got)';
+  const data =
+    'folder or zip of the images, needed for your own (default: where `anole data` finds Omniglot and Mini-ImageNet)';
   add(command, machineGroup, withValue(new Option('--workers <n>', workers), machineRules.workers));
   add(command, machineGroup, withValue(device, machineRules.device));
   add(command, machineGroup, new Option('--data <folder>', data));
@@ -239,12 +247,14 @@ function flagName(flag: string): string {
 /** A setting's default, with the tasks and algorithms where it is another. */
 function defaultOf(name: SettingName): string {
   if (name === 'evalEvery') return 'a fifth of --meta-iters, at most 1,000';
-  if (name === 'transductive') return 'off';
+  if (name === 'transductive' || name === 'gray') return 'off';
+  if (name === 'imageSize') return '84; with --gray 28';
+  if (name === 'minImages') return '0, they are an error';
   const shown = (value: unknown) =>
     typeof value === 'number' ? value.toLocaleString('en-US', digits) : `${value}`;
   const usual = taskDefaults.omniglot[name];
   const exceptions: string[] = [];
-  for (const task of ['glyphs', 'sine'] as const satisfies readonly TaskName[]) {
+  for (const task of ['glyphs', 'images', 'mini-imagenet', 'sine'] as const satisfies readonly TaskName[]) {
     const value = taskDefaults[task][name];
     if (value !== usual && !(task === 'sine' && name === 'ways')) exceptions.push(`${task} ${shown(value)}`);
   }

@@ -19,8 +19,9 @@ import { type Rule, wholeNumber } from '../experiments/settings.ts';
 import type { ImageSplit } from '../experiments/setup.ts';
 import { nodeRuntime } from '../runtime/node.ts';
 import { clock, count, duration, significant } from './format.ts';
+import { readImages } from './images.ts';
 import { Interrupted, untilInterrupted } from './interrupt.ts';
-import { machine, readImages, version } from './machine.ts';
+import { machine, version } from './machine.ts';
 import { terminalProgress } from './progress.ts';
 
 interface ReproduceFlags {
@@ -143,7 +144,11 @@ async function reproduce(what: string, flags: ReproduceFlags): Promise<void> {
       startRuntime: ({ workers: threads, apart }) => nodeRuntime({ workers: threads, apart }),
       images: ({ task, seed }) => {
         const key = `${task} ${seed}`;
-        if (!loaded.has(key)) loaded.set(key, readImages({ task, seed }, flags.data));
+        if (!loaded.has(key))
+          loaded.set(
+            key,
+            readImages({ task, seed }, { data: flags.data, progress: terminalProgress(flags) }),
+          );
         return loaded.get(key)!;
       },
       onProgress: ({ done, total, note }) => progress.update(done, total, note),

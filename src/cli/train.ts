@@ -11,7 +11,7 @@ import {
 } from '../experiments/settings.ts';
 import { setUp } from '../experiments/setup.ts';
 import { type Configuration, explained, readConfiguration, withMachine } from './configuration.ts';
-import { readImages } from './machine.ts';
+import { describeImages, imagesEvent, isImageFolder, readImages } from './images.ts';
 import { addTrainFlags, givenSettings, type TrainFlags } from './options.ts';
 import { terminalProgress } from './progress.ts';
 import { performRun, type RunEvent, type RunResult, summary } from './run.ts';
@@ -22,7 +22,8 @@ export function trainCommand(): Command {
   const command = new Command('train')
     .summary('meta-train an initialization and evaluate it on unseen classes')
     .description(
-      'Meta-trains an initialization on sine waves, glyphs (drawn characters, no data needed) or Omniglot,\n' +
+      'Meta-trains an initialization on sine waves, glyphs (drawn characters, no data needed), Omniglot,\n' +
+        'Mini-ImageNet or images of your own (folders of JPEG, PNG or WebP files, one for each class),\n' +
         'evaluates it on classes it has never seen, and saves weights, metrics and pictures. A run that was\n' +
         'stopped, even killed, is gone on with by --resume, to the same numbers.',
     )
@@ -36,6 +37,8 @@ export function trainCommand(): Command {
         '  anole train sine                                      the paper’s Figure 1, in seconds',
         '  anole train glyphs --shots 1                          few-shot classification without any data',
         '  anole train omniglot --preset o55 --data ~/omniglot   Table 2, 5-shot 5-way',
+        '  anole train mini-imagenet --preset m55 --data ~/data  Table 1, 5-shot 5-way',
+        '  anole train images --data ~/pets --shots 1            your own classes',
         '  anole train omniglot --meta-iters 1000 --eval-tasks 300 --algorithm fomaml --tail-shots 5',
         '  anole train --resume runs/omniglot-…                  go on where that run was stopped',
         '',
@@ -80,7 +83,10 @@ async function startRun(
     }),
   );
   const progress = terminalProgress(flags);
-  const images = await readImages(settings, flags.data);
+  const images = await readImages(settings, { data: flags.data, progress });
+  if (isImageFolder(images)) {
+    console.log(flags.json ? JSON.stringify(imagesEvent(images)) : describeImages(images));
+  }
   const setup = explained(configuration, flags, () => setUp(settings, images));
   const folder =
     flags.out === undefined ? await RunFolder.createNamed(settings.task) : await RunFolder.create(flags.out);
@@ -117,9 +123,10 @@ async function resumeRun(
     onEvent(before);
     return [settings, before];
   }
-  const setup = setUp(settings, await readImages(settings, data));
+  const progress = terminalProgress(flags);
+  const setup = setUp(settings, await readImages(settings, { data, progress }));
   const request = { ...flags, device, data, tensorboard, before, folder: RunFolder.of(folder), onEvent };
-  return [settings, await performRun(setup, { ...request, progress: terminalProgress(flags) })];
+  return [settings, await performRun(setup, { ...request, progress })];
 }
 
 /** The settings of a run with what is given beside `--resume`; whether they may differ is decided later. */

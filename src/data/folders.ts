@@ -19,7 +19,10 @@ export function cacheFolder(): string {
  * Writes a file whole or not at all, so that no reader ever sees half of it, not even after a power cut:
  * a temporary file beside it is written, flushed to the disk and renamed. Makes its folder.
  */
-export async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
+export async function writeAtomically(
+  path: string,
+  bytes: Uint8Array | readonly Uint8Array[],
+): Promise<void> {
   const folder = dirname(path);
   await mkdir(folder, { recursive: true });
   const temporary = `${path}.${randomUUID()}.tmp`;
@@ -33,10 +36,10 @@ export async function writeAtomically(path: string, bytes: Uint8Array): Promise<
   }
 }
 
-async function writeFlushed(path: string, bytes: Uint8Array): Promise<void> {
+async function writeFlushed(path: string, bytes: Uint8Array | readonly Uint8Array[]): Promise<void> {
   const file = await open(path, 'wx');
   try {
-    await file.writeFile(bytes);
+    for (const part of bytes instanceof Uint8Array ? [bytes] : bytes) await file.writeFile(part); // goes on where it is
     await file.sync();
   } finally {
     await file.close();

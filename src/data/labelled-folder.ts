@@ -1,52 +1,52 @@
-/** A folder of class folders as labelled image files: the support set of one task. Node only. */
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+/** A folder of class folders as labelled images: the support set of one task. Node only. */
+import { createHash } from 'node:crypto';
 import { DataError } from '../errors.ts';
-import { fileFault } from './folders.ts';
+import { archiveAt } from './archive.ts';
+import { classFolders } from './class-folders.ts';
+import { decodeClasses, maxImageFileBytes } from './decode-images.ts';
 
-/** An image file and the class it is an example of. */
-export interface LabelledFile {
-  /** Path of the file. */
-  readonly input: string;
+/** An image and the class it is an example of. */
+export interface LabelledPixels {
+  /** float32 [height, width, channels], from 0 to 1. */
+  readonly input: Float32Array;
   /** Name of its folder. */
   readonly label: string;
 }
 
-const isHidden = /^\.|^(__MACOSX|Thumbs\.db|desktop\.ini)$/i;
-const isImage = /\.png$/i;
-
 /**
- * The images in the folders inside `folder`, sorted by class and name. Hidden files are passed over.
- * @throws {DataError} when it can not be read, has no class folders, or one has a file that is no image, or none
+ * The images in the folders inside a folder or zip, sorted by class and name, stretched to `imageShape`.
+ * @throws {DataError} when it can not be read, has no class folders, one is empty, a file is no whole image, or
+ *   is there twice
  */
-export async function labelledFolder(folder: string): Promise<LabelledFile[]> {
-  const list = async (path: string) => {
-    const entries = await readdir(path, { withFileTypes: true }).catch((cause) => {
-      throw new DataError(`${path}: can not be read (${fileFault(cause)}): give a folder of class folders`, {
-        cause,
-      });
+export async function labelledFolder(
+  path: string,
+  imageShape: readonly [number, number, number],
+): Promise<LabelledPixels[]> {
+  const remedy = 'give a folder of class folders';
+  const images = await archiveAt(path, { remedy, maxFileBytes: maxImageFileBytes }).open((contents) => {
+    const { all } = classFolders(contents, path);
+    if (all === undefined) {
+      throw new DataError(`${path}: has folders train, val or test: give one of them`);
+    }
+    const seen = new Map<string, string>();
+    return decodeClasses(all, {
+      imageShape,
+      label: path,
+      remedy: 'replace or remove these files',
+      inspect({ name }, bytes) {
+        const digest = createHash('sha256').update(bytes).digest('base64');
+        const twin = seen.get(digest);
+        if (twin !== undefined) throw new Error(`it is the same image as "${twin}"`);
+        seen.set(digest, name);
+      },
     });
-    return entries
-      .filter(({ name }) => !isHidden.test(name))
-      .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-  };
-  const classes = (await list(folder)).filter((entry) => entry.isDirectory());
-  if (classes.length === 0) {
-    throw new DataError(`${folder}: no class folders in it: give each class a folder of its images`);
-  }
-  const found: LabelledFile[] = [];
-  for (const { name: label } of classes) {
-    const files = await list(join(folder, label));
-    const other = files.find(({ name }) => !isImage.test(name));
-    if (other !== undefined) {
-      throw new DataError(
-        `${join(folder, label, other.name)}: expected PNG files only: convert or remove it`,
-      );
-    }
-    if (files.length === 0) {
-      throw new DataError(`${join(folder, label)}: no images in it: add one, or remove the folder`);
-    }
-    found.push(...files.map(({ name }) => ({ input: join(folder, label, name), label })));
-  }
-  return found;
+  });
+  const pixels = imageShape.reduce((a, b) => a * b);
+  return Array.from({ length: images.classCount }, (_, index) =>
+    Array.from({ length: images.imageCount(index) }, (_, i): LabelledPixels => {
+      const input = new Float32Array(pixels);
+      images.read(index, i, input, 0);
+      return { input, label: images.className(index) };
+    }),
+  ).flat();
 }

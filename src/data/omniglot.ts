@@ -2,7 +2,6 @@
  * Omniglot (Lake, Salakhutdinov and Tenenbaum, Science 2015): 1623 handwritten characters, 20 drawings
  * each, prepared as in the paper's experiments (§6.1). Node only.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { decode } from 'fast-png';
@@ -10,7 +9,8 @@ import { DataError } from '../errors.ts';
 import { type Archive, findArchive } from './archive.ts';
 import { type DownloadProgress, download } from './download.ts';
 import { splitClasses, withRotations } from './few-shot.ts';
-import { cacheFolder, dataFolder, writeAtomically } from './folders.ts';
+import { dataFolder } from './folders.ts';
+import { cacheFileFor, writeImageCache } from './image-cache.ts';
 import { type PackedClass, PackedImages } from './packed-images.ts';
 import type { ImageClasses } from './task.ts';
 import type { ZipEntry } from './zip.ts';
@@ -62,17 +62,22 @@ export async function loadOmniglot(options: OmniglotOptions = {}): Promise<Packe
   const cached = readCache(cacheFile);
   if (cached) return cached;
 
-  const characters = found.flatMap((archive, part) => charactersOf(archive, archives[part]!.classes));
-  const pixels = new Uint8Array(characters.length * drawings * side * side);
-  const images = characters.flatMap(({ entries }) => entries);
-  for (const [i, image] of images.entries()) {
-    drawingOf(image, pixels.subarray(i * side * side, (i + 1) * side * side));
+  const classes: PackedClass[] = [];
+  const imageSize = side * side;
+  const pixels = new Uint8Array(archives.reduce((sum, part) => sum + part.classes, 0) * drawings * imageSize);
+  for (const [part, archive] of found.entries()) {
+    await archive.open(({ files }) => {
+      for (const { name, entries } of charactersOf(archive.path, files, archives[part]!.classes)) {
+        const start = classes.length * drawings;
+        for (const [i, entry] of entries.entries()) {
+          drawingOf(entry, pixels.subarray((start + i) * imageSize, (start + i + 1) * imageSize));
+        }
+        classes.push({ name, count: drawings });
+      }
+    });
   }
-  const classes: PackedClass[] = characters.map(({ name }) => ({ name, count: drawings }));
   const packed = new PackedImages({ imageShape: [side, side, 1], classes, pixels, white: 1 });
-
-  // A cache that can't be written, say on a full disk, only costs the next start its seconds.
-  await writeAtomically(cacheFile, packed.encode()).catch(() => {});
+  await writeImageCache(cacheFile, packed);
   return packed;
 }
 
@@ -160,7 +165,7 @@ function findOmniglot(archives: readonly OmniglotArchive[], data = dataFolder())
   }
   const places = [data, join(data, 'omniglot')];
   for (const place of places) {
-    const found = archives.map(({ name }) => findArchive(place, name, remedy));
+    const found = archives.map(({ name }) => findArchive(place, name, { remedy }));
     const missing = archives.find((_, part) => !found[part]);
     if (!missing) return found as Archive[];
     if (found.some((archive) => archive)) {
@@ -170,10 +175,8 @@ function findOmniglot(archives: readonly OmniglotArchive[], data = dataFolder())
   throw new DataError(`Omniglot is neither in ${places.join(' nor in ')}; ${hint}`);
 }
 
-function cacheFileOf(found: readonly Archive[], folder = cacheFolder()): string {
-  const source = JSON.stringify(found.map(({ path, stamp }) => [path, stamp]));
-  const key = createHash('sha256').update(source).digest('hex').slice(0, 16);
-  return join(folder, `omniglot-${side}-${key}.images`);
+function cacheFileOf(found: readonly Archive[], folder?: string): string {
+  return cacheFileFor(`omniglot-${side}`, found, folder);
 }
 
 /** A cache that is missing, unreadable or damaged is no cache: it is made again from the source. */
@@ -193,9 +196,9 @@ interface Character {
 const allNumbers = Array.from({ length: drawings }, (_, i) => `${i + 1}`.padStart(2, '0')).join(' ');
 
 /** The characters of one archive in order, each with its 20 drawings in order. */
-function charactersOf({ path, entries }: Archive, expected: number): Character[] {
+function charactersOf(path: string, files: readonly ZipEntry[], expected: number): Character[] {
   const characters = new Map<string, ZipEntry[]>();
-  for (const entry of entries()) {
+  for (const entry of files) {
     if (!entry.name.endsWith('.png') || /(^|\/)(\.|__MACOSX\/)/.test(entry.name)) continue;
     const name = /^[^/]+\/([^/]+\/character\d\d)\/\d{4}_\d\d\.png$/.exec(entry.name)?.[1];
     if (!name) {

@@ -19,8 +19,11 @@ export interface PackedContent {
   /** [height, width, channels]. */
   readonly imageShape: readonly [number, number, number];
   readonly classes: readonly PackedClass[];
-  /** uint8 [all images, height, width, channels], class by class, values 0 … white. Not copied. */
-  readonly pixels: Uint8Array;
+  /**
+   * uint8 [all images, height, width, channels], class by class, values 0 … white. Not copied. A function is
+   * called when the first image is read.
+   */
+  readonly pixels: Uint8Array | (() => Uint8Array);
   /** The value that reads as 1: 1 for black and white images, which then read and cache faster. */
   readonly white: 1 | 255;
 }
@@ -31,16 +34,17 @@ const version = 1;
 export class PackedImages implements ImageClasses {
   readonly imageShape: readonly [number, number, number];
   readonly #classes: readonly PackedClass[];
-  readonly #pixels: Uint8Array;
   readonly #white: 1 | 255;
   readonly #imageSize: number;
+  readonly #imageCount: number;
   readonly #starts: number[] = []; // index of the first image of each class
+  readonly #load: () => Uint8Array;
+  #loaded: Uint8Array | undefined;
 
   /** @throws {DataError} when there are more or fewer pixels than the classes need. */
   constructor({ imageShape, classes, pixels, white }: PackedContent) {
     this.imageShape = imageShape;
     this.#classes = classes;
-    this.#pixels = pixels;
     this.#white = white;
     this.#imageSize = imageShape[0] * imageShape[1] * imageShape[2];
     let images = 0;
@@ -48,12 +52,9 @@ export class PackedImages implements ImageClasses {
       this.#starts.push(images);
       images += count;
     }
-    if (pixels.length !== images * this.#imageSize) {
-      throw new DataError(
-        `packed images: ${images} images of ${imageShape.join('x')} need ${images * this.#imageSize} bytes, ` +
-          `got ${pixels.length}`,
-      );
-    }
+    this.#imageCount = images;
+    this.#load = typeof pixels === 'function' ? pixels : () => pixels;
+    if (typeof pixels !== 'function') this.#pixels();
   }
 
   get classCount(): number {
@@ -75,48 +76,56 @@ export class PackedImages implements ImageClasses {
         `class "${name}" has images 0 to ${count - 1}, but image ${imageIndex} is asked for`,
       );
     }
-    const start = (this.#starts[classIndex]! + imageIndex) * this.#imageSize;
-    out.set(this.#pixels.subarray(start, start + this.#imageSize), offset);
-    if (this.#white === 1) return;
-    for (let i = offset; i < offset + this.#imageSize; i++) out[i]! *= 1 / 255; // as float32 equal to / 255
+    const size = this.#imageSize;
+    const start = (this.#starts[classIndex]! + imageIndex) * size;
+    const pixels = this.#pixels().subarray(start, start + size);
+    copyScaled(pixels, out.subarray(offset, offset + size), 1 / this.#white);
   }
 
   /** The bytes of a file that `decode` reads. */
   encode(): Uint8Array {
-    const content = { imageShape: this.imageShape, white: this.#white, classes: this.#classes };
-    const header = new TextEncoder().encode(JSON.stringify({ version, ...content }));
-    const pixels = this.#white === 1 ? packBits(this.#pixels) : this.#pixels;
-    const start = magic.length + 4 + header.length;
-    const bytes = new Uint8Array(start + pixels.length + 4);
-    const view = new DataView(bytes.buffer);
-    bytes.set(new TextEncoder().encode(magic));
-    view.setUint32(magic.length, header.length, true);
-    bytes.set(header, magic.length + 4);
-    bytes.set(pixels, start);
-    view.setUint32(bytes.length - 4, crc32(bytes.subarray(0, -4)), true);
+    const parts = this.encodeParts();
+    const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const part of parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
     return bytes;
+  }
+
+  /** The same bytes in parts, of which the one with the pixels is no copy unless they take one bit each. */
+  encodeParts(): Uint8Array[] {
+    const content = { imageShape: this.imageShape, white: this.#white, classes: this.#classes };
+    const json = new TextEncoder().encode(JSON.stringify({ version, ...content }));
+    const header = new Uint8Array(packedPrefix + json.length);
+    header.set(new TextEncoder().encode(magic));
+    new DataView(header.buffer).setUint32(magic.length, json.length, true);
+    header.set(json, packedPrefix);
+    const pixels = this.#white === 1 ? packBits(this.#pixels()) : this.#pixels();
+    const checksum = new Uint8Array(4);
+    new DataView(checksum.buffer).setUint32(0, crc32(pixels, crc32(header)), true);
+    return [header, pixels, checksum];
   }
 
   /** @throws {DataError} when the bytes are damaged, cut short or of another format. */
   static decode(bytes: Uint8Array): PackedImages {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const text = (from: number, to: number) => new TextDecoder().decode(bytes.subarray(from, to));
-    if (bytes.length < magic.length + 8 || text(0, magic.length) !== magic) {
-      throw new DataError(`not a file of packed images: it does not start with ${magic}`);
+    return new PackedImages(decodePacked(bytes));
+  }
+
+  #pixels(): Uint8Array {
+    if (this.#loaded === undefined) {
+      const pixels = this.#load();
+      const needed = this.#imageCount * this.#imageSize;
+      if (pixels.length !== needed) {
+        throw new DataError(
+          `packed images: ${this.#imageCount} images of ${this.imageShape.join('x')} need ${needed} bytes, ` +
+            `got ${pixels.length}`,
+        );
+      }
+      this.#loaded = pixels;
     }
-    if (crc32(bytes.subarray(0, -4)) !== view.getUint32(bytes.length - 4, true)) {
-      throw new DataError('packed images: the file is damaged (its checksum differs); make it anew');
-    }
-    const start = magic.length + 4 + view.getUint32(magic.length, true);
-    const header = JSON.parse(text(magic.length + 4, start)) as PackedHeader;
-    if (header.version !== version) {
-      throw new DataError(
-        `packed images: expected version ${version}, got ${header.version}; make the file anew`,
-      );
-    }
-    const stored = bytes.subarray(start, -4);
-    const pixels = header.white === 1 ? unpackBits(stored, pixelCount(header)) : stored;
-    return new PackedImages({ ...header, pixels });
+    return this.#loaded;
   }
 
   #class(classIndex: number): PackedClass {
@@ -126,12 +135,61 @@ export class PackedImages implements ImageClasses {
   }
 }
 
-interface PackedHeader extends Omit<PackedContent, 'pixels'> {
-  readonly version: number;
+/** What stands before the pixels of a file. */
+export type PackedHeader = Omit<PackedContent, 'pixels'>;
+
+/** The whole of a file. @throws {DataError} as `PackedImages.decode` does. */
+export function decodePacked(bytes: Uint8Array): PackedHeader & { readonly pixels: Uint8Array } {
+  const start = packedHeaderSize(bytes);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < start + 4 || crc32(bytes.subarray(0, -4)) !== view.getUint32(bytes.length - 4, true)) {
+    throw new DataError('packed images: the file is damaged (its checksum differs); make it anew');
+  }
+  const header = decodePackedHeader(bytes.subarray(0, start));
+  const stored = bytes.subarray(start, -4);
+  return { ...header, pixels: header.white === 1 ? unpackBits(stored, valueCount(header)) : stored };
 }
 
-function pixelCount({ imageShape: [height, width, channels], classes }: PackedHeader): number {
+/** Bytes before the pixels, from the first `packedPrefix` bytes of a file. */
+export function packedHeaderSize(bytes: Uint8Array): number {
+  if (bytes.length < packedPrefix || new TextDecoder().decode(bytes.subarray(0, magic.length)) !== magic) {
+    throw new DataError(`not a file of packed images: it does not start with ${magic}`);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return packedPrefix + view.getUint32(magic.length, true);
+}
+export const packedPrefix = magic.length + 4;
+
+/** The header from the bytes before the pixels, without the checksum that only the whole file has. */
+export function decodePackedHeader(bytes: Uint8Array): PackedHeader {
+  const { version: found, ...header } = JSON.parse(new TextDecoder().decode(bytes.subarray(packedPrefix)));
+  if (found !== version) {
+    throw new DataError(`packed images: expected version ${version}, got ${found}; make the file anew`);
+  }
+  return header;
+}
+
+/** Bytes of a whole file with this header of `headerSize` bytes. */
+export function packedFileSize(header: PackedHeader, headerSize: number): number {
+  const values = valueCount(header);
+  return headerSize + (header.white === 1 ? Math.ceil(values / 8) : values) + 4;
+}
+
+function valueCount({ imageShape: [height, width, channels], classes }: PackedHeader): number {
   return height * width * channels * classes.reduce((sum, { count }) => sum + count, 0);
+}
+
+/** Four values a turn, which takes half the time: this is what drawing a task of large images consists of. */
+function copyScaled(from: Uint8Array, to: Float32Array, scale: number): void {
+  const { length } = from;
+  const whole = length & ~3;
+  for (let i = 0; i < whole; i += 4) {
+    to[i] = from[i]! * scale; // as float32 equal to from[i] / 255
+    to[i + 1] = from[i + 1]! * scale;
+    to[i + 2] = from[i + 2]! * scale;
+    to[i + 3] = from[i + 3]! * scale;
+  }
+  for (let i = whole; i < length; i++) to[i] = from[i]! * scale;
 }
 
 function packBits(pixels: Uint8Array): Uint8Array {

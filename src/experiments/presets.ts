@@ -34,6 +34,14 @@ const omniglot: Defaults = {
   transductive: false,
 };
 
+/** The paper's for Mini-ImageNet, 5-shot 5-way (appendix A), without transduction. */
+const miniImagenet: Defaults = {
+  ...omniglot,
+  trainShots: 15,
+  innerSteps: 8,
+  evalBatch: 15, // 5 for 1-shot, whose tasks have no more examples
+};
+
 /** The authors' sine script (§4). */
 const sine: Defaults = {
   algorithm: 'reptile',
@@ -65,21 +73,32 @@ export const taskDefaults: Readonly<Record<TaskName, Defaults>> = {
   omniglot,
   // Ours: Omniglot's settings, but as long as a demonstration may take.
   glyphs: { ...omniglot, metaIterations: 1000, evalTasks: 500 },
+  'mini-imagenet': miniImagenet,
+  images: { ...omniglot, metaIterations: 1000, evalTasks: 500 },
 };
 
 /** What an algorithm needs otherwise: found by short runs of ours, since the paper gives none. */
 export const algorithmDefaults: Readonly<
   Record<AlgorithmName, Readonly<Record<TaskName, Partial<Defaults>>>>
 > = {
-  reptile: { sine: {}, glyphs: {}, omniglot: {} }, // what the tasks' defaults were made for
-  joint: { sine: {}, glyphs: {}, omniglot: {} },
-  // Its direction is one inner step, where Reptile's is the sum of five.
-  fomaml: { sine: {}, glyphs: { metaStep: 4 }, omniglot: { metaStep: 4 } },
+  // What the tasks' defaults were made for.
+  reptile: { sine: {}, glyphs: {}, omniglot: {}, 'mini-imagenet': {}, images: {} },
+  joint: { sine: {}, glyphs: {}, omniglot: {}, 'mini-imagenet': {}, images: {} },
+  // Its direction is one inner step, where Reptile's is the sum of five. Not tried on Mini-ImageNet.
+  fomaml: {
+    sine: {},
+    glyphs: { metaStep: 4 },
+    omniglot: { metaStep: 4 },
+    'mini-imagenet': { metaStep: 4 },
+    images: { metaStep: 4 },
+  },
   // Its direction is a true gradient, which outer Adam follows, as in the paper of MAML.
   maml: {
     sine: { outerOptimizer: 'adam', metaStep: 1e-3 },
     glyphs: { outerOptimizer: 'adam', metaStep: 1e-3 },
     omniglot: { outerOptimizer: 'adam', metaStep: 1e-3 },
+    'mini-imagenet': { outerOptimizer: 'adam', metaStep: 1e-3 },
+    images: { outerOptimizer: 'adam', metaStep: 1e-3 },
   },
 };
 
@@ -114,7 +133,21 @@ const omniglot20way: Preset = {
   evalBatch: 10,
 };
 
-/** Named as the authors named theirs: Omniglot, shots, ways, t for transductive. */
+// Appendix A, Mini-ImageNet 5-way.
+const miniImagenet5way: Preset = {
+  task: 'mini-imagenet',
+  ways: 5,
+  trainShots: 15,
+  innerSteps: 8,
+  innerBatch: 10,
+  innerLr: 1e-3,
+  metaStep: 1,
+  metaBatch: 5,
+  metaIterations: 100_000,
+  evalSteps: 50,
+};
+
+/** Named as the authors named theirs: Omniglot or Mini-ImageNet, shots, ways, t for transductive. */
 export const presets = {
   o15: { ...omniglot5way, shots: 1 },
   o15t: { ...omniglot5way, shots: 1, transductive: true },
@@ -124,6 +157,10 @@ export const presets = {
   o120t: { ...omniglot20way, shots: 1, transductive: true },
   o520: { ...omniglot20way, shots: 5 },
   o520t: { ...omniglot20way, shots: 5, transductive: true },
+  m15: { ...miniImagenet5way, shots: 1, evalBatch: 5 },
+  m15t: { ...miniImagenet5way, shots: 1, evalBatch: 5, transductive: true },
+  m55: { ...miniImagenet5way, shots: 5, evalBatch: 15 },
+  m55t: { ...miniImagenet5way, shots: 5, evalBatch: 15, transductive: true },
   sine: { task: 'sine', ...sine },
 } as const satisfies Record<string, Preset>;
 

@@ -9,7 +9,7 @@ import type { AlgorithmName, InnerOptimizerState } from '../meta/train.ts';
 import type { LossReduction } from '../nn/losses.ts';
 import { algorithmDefaults, presets, taskDefaults } from './presets.ts';
 
-export type TaskName = 'sine' | 'glyphs' | 'omniglot';
+export type TaskName = 'sine' | 'glyphs' | 'omniglot' | 'mini-imagenet' | 'images';
 
 export interface Settings {
   readonly task: TaskName;
@@ -58,7 +58,17 @@ export interface Settings {
   readonly evalEvery: number;
   /** Whether all queries of a task are classified in one batch; see `AdaptationOptions`. */
   readonly transductive: boolean;
+
+  /** Of `images` only, here and below: height and width they are stretched to, in pixels. */
+  readonly imageSize?: number;
+  /** Whether they have one channel in place of three. */
+  readonly gray?: boolean;
+  /** Classes with fewer images are left out; 0 keeps all. */
+  readonly minImages?: number;
 }
+
+/** Settings that only the task `images` has. */
+const imageSettings = ['imageSize', 'gray', 'minImages'] as const;
 
 /** What a setting may be. */
 export interface Rule {
@@ -98,9 +108,15 @@ const positive: Rule = {
   numeric: true,
 };
 
+const boolean: Rule = {
+  expected: 'true or false',
+  holds: (value) => typeof value === 'boolean',
+  numeric: false,
+};
+
 /** Every setting's rule; the command line and the settings in a file of weights are held to the same. */
-export const rules: { readonly [K in keyof Settings]: Rule } = {
-  task: oneOf('sine', 'glyphs', 'omniglot'),
+export const rules: { readonly [K in keyof Settings]-?: Rule } = {
+  task: oneOf('sine', 'glyphs', 'omniglot', 'mini-imagenet', 'images'),
   algorithm: oneOf('reptile', 'fomaml', 'maml', 'joint'),
   seed: wholeNumber(0),
   ways: wholeNumber(2),
@@ -127,11 +143,10 @@ export const rules: { readonly [K in keyof Settings]: Rule } = {
   evalBatch: wholeNumber(1),
   evalTasks: wholeNumber(1, 1_000_000),
   evalEvery: wholeNumber(0),
-  transductive: {
-    expected: 'true or false',
-    holds: (value) => typeof value === 'boolean',
-    numeric: false,
-  },
+  transductive: boolean,
+  imageSize: wholeNumber(8, 256),
+  gray: boolean,
+  minImages: wholeNumber(0),
 };
 
 export interface SettingsRequest {
@@ -161,7 +176,12 @@ export function resolveSettings({ task, preset, given = {} }: SettingsRequest): 
     innerBatch: given.innerBatch ?? Math.max(1, Math.min(innerBatch, ways * (trainShots - tailShots))),
     evalBatch: given.evalBatch ?? Math.max(1, Math.min(evalBatch, ways * shots)),
     evalEvery: given.evalEvery ?? curveEvery(metaIterations),
+    ...(task === 'images' ? imageDefaults(given) : {}),
   });
+}
+
+function imageDefaults({ gray = false, imageSize, minImages = 0 }: Partial<Settings>): Partial<Settings> {
+  return { imageSize: imageSize ?? (gray ? 28 : 84), gray, minImages };
 }
 
 /** Five points on a learning curve, or one every 1000 meta-iterations. */
@@ -173,14 +193,21 @@ function curveEvery(metaIterations: number): number {
  * Settings from anywhere, such as a file of weights, checked one by one and together.
  * @throws {OptionError} naming the first setting at fault
  */
-export function checkSettings(values: Readonly<Record<keyof Settings, unknown>>): Settings {
+export function checkSettings(values: Readonly<Partial<Record<keyof Settings, unknown>>>): Settings {
   const names = Object.keys(rules) as (keyof Settings)[];
   const unknown = Object.keys(values).find((name) => !Object.hasOwn(rules, name));
   if (unknown !== undefined) {
     throw new OptionError(`"${unknown}" is not a setting${didYouMean(unknown, names)}`);
   }
   const isSine = values.task === 'sine';
-  for (const name of names) if (!(isSine && name === 'ways')) checkSetting(name, values[name]);
+  for (const name of names) {
+    if (isSine && name === 'ways') continue;
+    const isForeign = values.task !== 'images' && imageSettings.some((setting) => setting === name);
+    if (!isForeign) checkSetting(name, values[name]);
+    else if (values[name] !== undefined) {
+      throw new OptionError(`${name}: only the task "images" has it, not "${values.task}": leave it out`);
+    }
+  }
   const settings = values as unknown as Settings;
   if (isSine && settings.ways !== 1) {
     throw new OptionError('ways: the examples of a sine belong to no class: leave the ways out');

@@ -7,7 +7,8 @@ import { OptionError } from '../errors.ts';
 import type { CheckpointLayout } from '../meta/checkpoint.ts';
 import type { EvaluationOptions } from '../meta/evaluate.ts';
 import { type MetaTrainOptions, planInnerLoop } from '../meta/train.ts';
-import { mlp, omniglotNet } from '../nn/networks.ts';
+import type { Model } from '../nn/model.ts';
+import { miniImagenetNet, mlp, omniglotNet } from '../nn/networks.ts';
 import { adam, sgd } from '../optim/optimizer.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import type { Settings } from './settings.ts';
@@ -31,7 +32,8 @@ export interface Setup extends CheckpointLayout {
 const sinePoints = 50;
 
 /**
- * @param images of Omniglot, as `omniglotSplit` parts them by `settings.seed`; glyphs are drawn by that seed
+ * @param images of Omniglot, as `omniglotSplit` parts them by `settings.seed`, of Mini-ImageNet, or of one's
+ *   own; glyphs are drawn by the seed
  * @throws {OptionError} when the tasks need more classes or images than there are
  */
 export function setUp(settings: Settings, images?: ImageSplit): Setup {
@@ -50,7 +52,8 @@ export function layoutFor(settings: Settings): CheckpointLayout {
     settings.innerOptimizer === 'adam'
       ? adam({ learningRate: innerLr, beta1: 0 }) // §6.1
       : sgd({ learningRate: innerLr });
-  return { model: task === 'sine' ? mlp() : omniglotNet({ ways }), innerOptimizer, outerOptimizer };
+  const model = task === 'sine' ? mlp() : networkFor(imageShape(settings), ways);
+  return { model, innerOptimizer, outerOptimizer };
 }
 
 function sines({ shots, trainShots }: Settings): [TaskSource, TaskSource] {
@@ -69,11 +72,27 @@ function classes(settings: Settings, { train, test }: ImageSplit): [TaskSource, 
   return [fewShotTasks(train, { ways }), fewShotTasks(test, { ways })];
 }
 
+/** [height, width, channels] of the images of a task. */
+function imageShape({ task, imageSize, gray }: Settings): ImageClasses['imageShape'] {
+  if (task === 'mini-imagenet') return [84, 84, 3];
+  return task === 'images' ? [imageSize!, imageSize!, gray ? 1 : 3] : [28, 28, 1];
+}
+
+/** The paper's network for Omniglot up to 32 pixels, above that the one for Mini-ImageNet. */
+function networkFor(inputShape: ImageClasses['imageShape'], ways: number): Model {
+  const network = Math.max(inputShape[0], inputShape[1]) <= 32 ? omniglotNet : miniImagenetNet;
+  return network({ ways, inputShape });
+}
+
 function imagesWithoutData({ task, seed }: Settings): ImageSplit {
   if (task === 'glyphs') return glyphsSplit(seed);
-  throw new OptionError(
-    'setUp: omniglot needs its images: pass omniglotSplit(await loadOmniglot(), settings.seed)',
-  );
+  const source = {
+    omniglot: 'omniglotSplit(await loadOmniglot(), settings.seed)',
+    'mini-imagenet': "{ train: await loadMiniImagenet('train'), test: await loadMiniImagenet('test') }",
+  };
+  const wanted =
+    task === 'omniglot' || task === 'mini-imagenet' ? source[task] : 'await imageFolder({ path })';
+  throw new OptionError(`setUp: ${task} needs its images: pass ${wanted}`);
 }
 
 /** Query examples of an evaluation task: one a class, as in the paper; of a sine the whole curve. */
@@ -136,8 +155,12 @@ function checkImages(
     const available = images.imageCount(classIndex);
     if (settings[name] + queries > available) {
       const needed = queries > 0 ? `${settings[name]} support + ${queries} query` : `${settings[name]}`;
+      const remedy =
+        settings.task === 'images'
+          ? `lower it, add images, or leave such classes out with minImages ${Math.max(settings.trainShots, settings.shots + 1)}`
+          : 'lower it';
       throw new OptionError(
-        `${name}: class "${images.className(classIndex)}" has ${available} images, not ${needed}: lower it`,
+        `${name}: class "${images.className(classIndex)}" has ${available} images, not ${needed}: ${remedy}`,
       );
     }
   }

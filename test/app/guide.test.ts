@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-const root = fileURLToPath(new URL("../../../", import.meta.url));
+const root = fileURLToPath(new URL('../../../', import.meta.url));
 const guide = readFileSync(`${root}docs/guides/first-classifier.md`, 'utf8');
 const blocks = [...guide.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code]) => code!);
 
@@ -29,14 +29,28 @@ test('the guide shows a classifier and a regression', () => {
 test('three characters are told apart', () => {
   const output = run(['--input-type=module', '--eval', blocks[0]!]);
   const [first, second, third, last] = output.trim().split('\n');
-  const right = [/^0 hook /, /^1 loop /, /^2 star /].filter((line, i) => line.test([first, second, third][i]!));
+  const right = [/^0 hook /, /^1 loop /, /^2 star /].filter((line, i) =>
+    line.test([first, second, third][i]!),
+  );
   assert.ok(right.length >= 2, output);
   assert.match(last!, /^hook,loop,star (hook|loop|star)$/);
 });
 
 test('a sine is fitted to ten of its points', () => {
   const main = join(root, 'dist/src/cli/main.js');
-  run([main, 'train', 'sine', '--meta-iters', '8000', '--eval-tasks', '10', '--eval-every', '0', '--out', 'runs/sine']);
+  run([
+    main,
+    'train',
+    'sine',
+    '--meta-iters',
+    '8000',
+    '--eval-tasks',
+    '10',
+    '--eval-every',
+    '0',
+    '--out',
+    'runs/sine',
+  ]);
   const [, error] = /^off by (\S+)$/m.exec(run(['--input-type=module', '--eval', blocks[1]!])) ?? [];
   assert.ok(Number(error) < 1.5, error);
 });

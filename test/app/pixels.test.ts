@@ -1,10 +1,7 @@
 /** Pictures of any size as inputs: means of what each pixel covers, gray by Rec. 601, paper behind. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encode } from 'fast-png';
 import { writeImage } from '../../src/app/pixels.ts';
-import { readImageFile } from '../../src/data/image-file.ts';
-import { DataError } from '../../src/errors.ts';
 
 function picture(width: number, height: number, color: (x: number, y: number) => readonly number[]) {
   const data = new Uint8ClampedArray(4 * width * height);
@@ -47,35 +44,4 @@ test('colours, gray and transparency', () => {
   const red = picture(1, 1, () => [255, 0, 0, 255]);
   assert.deepEqual(written(red, [1, 1, 3]), [1, 0, 0]);
   assert.deepEqual(written(red, [1, 1, 1]), [0.299]);
-});
-
-test('PNG files of every kind give the same pixels', () => {
-  const gray = encode({ width: 2, height: 1, channels: 1, depth: 8, data: Uint8Array.of(0, 255) });
-  const deep = encode({ width: 2, height: 1, channels: 1, depth: 16, data: Uint16Array.of(0, 65535) });
-  const color = encode({
-    width: 2,
-    height: 1,
-    channels: 3,
-    depth: 8,
-    data: Uint8Array.of(0, 0, 0, 255, 255, 255),
-  });
-  const clear = encode({ width: 2, height: 1, channels: 2, depth: 8, data: Uint8Array.of(0, 255, 0, 0) });
-  for (const png of [gray, deep, color, clear]) {
-    assert.deepEqual(written(readImageFile(png, 'a.png'), [1, 2, 1]), [0, 1]);
-  }
-});
-
-test('other content is refused, by name', () => {
-  const whole = encode({ width: 2, height: 1, channels: 1, depth: 8, data: Uint8Array.of(0, 255) });
-  const refuse = (bytes: Uint8Array, message: RegExp) =>
-    assert.throws(
-      () => readImageFile(bytes, 'a.png'),
-      (error) => error instanceof DataError && message.test(error.message),
-    );
-  refuse(new Uint8Array(3), /^a.png: expected a PNG file/);
-  refuse(whole.slice(0, 40), /^a.png: not a whole PNG/);
-  const huge = whole.slice();
-  new DataView(huge.buffer).setUint32(16, 1e6);
-  new DataView(huge.buffer).setUint32(20, 1e6);
-  refuse(huge, /1000000 × 1000000 pixels are more than/);
 });

@@ -83,8 +83,8 @@ test('weights of a run are exported for apps, with how they were made', () => {
 });
 
 const refused: readonly (readonly [args: string, code: number, message: RegExp])[] = [
-  ['adapt glyphs-5way --data nowhere', 1, /nowhere: can not be read \(there is nothing of that name\)/],
-  ['adapt glyphs-5way --data letters/bird', 1, /no class folders in it: give each class a folder/],
+  ['adapt glyphs-5way --data nowhere', 1, /nowhere: expected a folder or a zip file, but there is nothing/],
+  ['adapt glyphs-5way --data letters/bird', 1, /lies in no class folder: move it/],
   ['adapt glyphs-5wya --data letters', 1, /did you mean "glyphs-5way"/],
   ['adapt glyphs-5way --data letters --batch 7', 2, /batch: expected a whole number from 1 to 6, got 7/],
   ['adapt glyphs-5way --data letters --out letters/bird/0.png/x', 1, /could not write/],

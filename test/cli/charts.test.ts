@@ -350,6 +350,6 @@ describe('glyphTask', () => {
     rejects({ query: [{ ...first, label: 3 }, ...others] }, /labels in 0 … 2 for 3 ways, got 3/);
     rejects({ query: [{ ...first, after: [1] }, ...others] }, /3 class probabilities for 3 ways, got \[1\]/);
     rejects({ query: [{ ...first, after: [0, NaN, 1] }, ...others] }, /got \[0, NaN, 1\]/);
-    rejects({ query: [{ ...first, image: new Float32Array(783) }] }, /square gray images .*got 783/);
+    rejects({ query: [{ ...first, image: new Float32Array(783) }] }, /square images .*got 783/);
   });
 });

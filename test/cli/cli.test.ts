@@ -87,8 +87,24 @@ describe('help', () => {
         '--eval-iters',
         '--eval-tasks',
       ],
-      ...['--inner-batch', '--inner-iters', '--inner-lr', '--inner-optimizer', '--inner-optimizer-state'],
-      ...['--json', '--loss', '--meta-batch', '--meta-iters', '--meta-step', '--meta-step-final'],
+      ...[
+        '--gray',
+        '--image-size',
+        '--inner-batch',
+        '--inner-iters',
+        '--inner-lr',
+        '--inner-optimizer',
+        '--inner-optimizer-state',
+      ],
+      ...[
+        '--json',
+        '--loss',
+        '--meta-batch',
+        '--meta-iters',
+        '--meta-step',
+        '--meta-step-final',
+        '--min-images',
+      ],
       ...[
         '--no-config',
         '--out',
@@ -111,7 +127,7 @@ describe('help', () => {
     ]);
     const text = stdout.replace(/\s+/g, ' ');
     assert.match(text, /--inner-lr <x> [^-]*\(default: 0\.001; sine 0\.02\)/);
-    assert.match(text, /--meta-iters <n> [^-]*\(default: 100,000; glyphs 1,000; sine 30,000\)/);
+    assert.match(text, /--meta-iters <n> [^-]*\(default: 100,000; glyphs 1,000; images 1,000; sine 30,000\)/);
     const defaults = text.split('(default: ').length - 1;
     assert.equal(
       defaults,
@@ -121,7 +137,7 @@ describe('help', () => {
   });
 
   it('is there for every verb, and in place of one', async () => {
-    for (const verb of ['', 'eval', 'export', 'data', 'data info', 'data fetch', 'demo']) {
+    for (const verb of ['', 'eval', 'export', 'data', 'data info', 'data prepare', 'data fetch', 'demo']) {
       const { code, stdout } = await anole(`${verb} --help`);
       assert.equal(code, 0);
       assert.match(stdout, new RegExp(`^Usage: anole ${verb}`));
@@ -307,13 +323,21 @@ describe('bad input ends with one line, its exit code, and nothing left behind',
 
   const cases: readonly (readonly [args: string, code: number, message: RegExp])[] = [
     ['trian sine', 2, /unknown command 'trian'; did you mean train\?/],
-    ['train', 2, /task: expected one of sine, glyphs, omniglot, got none: name one, or a run with --resume/],
+    [
+      'train',
+      2,
+      /task: expected one of sine, glyphs, omniglot, mini-imagenet, images, got none: name one, or a run with --resume/,
+    ],
     ['train sine --checkpoint-every -1', 2, /--checkpoint-every: expected seconds from 0 on, got "-1"/],
     ['train sine --allow-changes', 2, /--allow-changes: there is no run to change: add --resume/],
     ['train --resume nothing', 1, /nothing: no weights there: give the folder of a run/],
     ['train --resume damaged', 1, /damaged\/weights\.safetensors: no weights there/],
     ['train --resume not-weights', 1, /not-weights: not a sound safetensors file/],
-    ['train glyph', 2, /task: expected one of sine, glyphs, omniglot, got "glyph"; did you mean "glyphs"\?/],
+    [
+      'train glyph',
+      2,
+      /task: expected one of sine, glyphs, omniglot, mini-imagenet, images, got "glyph"; did you mean "glyphs"\?/,
+    ],
     ['train sine --inner-iter 3', 2, /unknown option '--inner-iter'; did you mean --inner-iters\?/],
     ['train sine --preset snie', 2, /--preset: .* got "snie"; did you mean "sine"\?/],
     ['train sine --preset o55', 2, /--preset: "o55" is for omniglot, not for sine/],

@@ -54,7 +54,48 @@ describe('presets', () => {
     });
   }
 
-  it('sine is the default of the task, and o55 that of Omniglot', () => {
+  for (const [preset, shots, transductive] of [
+    ['m15', 1, false],
+    ['m15t', 1, true],
+    ['m55', 5, false],
+    ['m55t', 5, true],
+  ] as const) {
+    it(`${preset} is ${shots}-shot 5-way Mini-ImageNet${transductive ? ', transductive' : ''}`, () => {
+      assert.deepEqual(resolveSettings({ task: 'mini-imagenet', preset }), {
+        task: 'mini-imagenet',
+        algorithm: 'reptile',
+        seed: 0,
+        ways: 5,
+        shots,
+        trainShots: 15,
+        tailShots: 0,
+        innerSteps: 8,
+        innerBatch: 10,
+        sampling: 'cycle',
+        innerOptimizer: 'adam',
+        innerOptimizerState: 'carry',
+        innerLr: 1e-3,
+        loss: 'mean',
+        metaStep: 1,
+        metaStepFinal: 0,
+        metaBatch: 5,
+        metaIterations: 100_000,
+        outerOptimizer: 'sgd',
+        evalSteps: 50,
+        evalBatch: shots === 1 ? 5 : 15,
+        evalTasks: 10_000,
+        evalEvery: 1000,
+        transductive,
+      } satisfies Settings);
+    });
+  }
+
+  it('sine is the default of the task, o55 that of Omniglot, m55 that of Mini-ImageNet', () => {
+    assert.deepEqual(
+      resolveSettings({ task: 'mini-imagenet', preset: 'm55' }),
+      resolveSettings({ task: 'mini-imagenet' }),
+    );
+    assert.deepEqual(resolveSettings({ task: 'mini-imagenet', given: { shots: 1 } }).evalBatch, 5);
     assert.deepEqual(resolveSettings({ task: 'sine', preset: 'sine' }), resolveSettings({ task: 'sine' }));
     assert.deepEqual(
       resolveSettings({ task: 'omniglot', preset: 'o55' }),
@@ -94,6 +135,24 @@ describe('resolveSettings', () => {
     );
     const asked = resolveSettings({ task: 'glyphs', given: { ways: 2, trainShots: 3, innerBatch: 7 } });
     rejects(() => setUp(asked), /^innerBatch: 7 is more than the 6 examples a task is trained on/);
+  });
+
+  it('gives the images of one’s own a size, and nothing else one', () => {
+    const images = (given: Partial<Settings> = {}) => {
+      const { imageSize, gray, minImages } = resolveSettings({ task: 'images', given });
+      return [imageSize, gray, minImages];
+    };
+    assert.deepEqual(images(), [84, false, 0]);
+    assert.deepEqual(images({ gray: true }), [28, true, 0]);
+    assert.deepEqual(images({ gray: true, imageSize: 64, minImages: 9 }), [64, true, 9]);
+    rejects(
+      () => resolveSettings({ task: 'omniglot', given: { imageSize: 28 } }),
+      /^imageSize: only the task "images" has it, not "omniglot": leave it out/,
+    );
+    rejects(
+      () => checkSettings({ ...resolveSettings({ task: 'images' }), gray: undefined }),
+      /^gray: expected/,
+    );
   });
 
   it('spreads the learning curve over the run', () => {
