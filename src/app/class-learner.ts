@@ -5,6 +5,7 @@ import type { Settings } from '../experiments/settings.ts';
 import { layoutFor } from '../experiments/setup.ts';
 import type { TrainedWeights } from '../experiments/weights.ts';
 import { int32, size } from '../graph/type.ts';
+import type { CheckpointLayout } from '../meta/checkpoint.ts';
 import { softmaxCrossEntropy } from '../nn/losses.ts';
 import { Classifier, rawImage } from './classifier.ts';
 import type { Environment } from './environment.ts';
@@ -47,6 +48,8 @@ export class ClassLearner {
   readonly #environment: Environment;
   readonly #runtime: SharedRuntime;
   readonly #release: () => Promise<void>;
+  /** By number of ways: tracing a network takes a while. */
+  readonly #layouts = new Map<number, CheckpointLayout>();
   #disposed = false;
 
   /** Made by `load`. */
@@ -56,7 +59,7 @@ export class ClassLearner {
     this.#runtime = runtime;
     this.#release = runtime.hold();
     this.ways = weights.settings.ways;
-    this.inputShape = layoutFor(weights.settings).model.inputShape;
+    this.inputShape = this.#layoutFor(this.ways).model.inputShape;
     this.made = weights.made;
   }
 
@@ -103,7 +106,7 @@ export class ClassLearner {
       const plan = planFit(options, list.length, settings);
       const ways = labels.length;
       const task = { ...settings, ways, shots: Math.ceil(list.length / ways), evalBatch: plan.batch };
-      const { model, innerOptimizer } = layoutFor(task);
+      const { model, innerOptimizer } = this.#layoutFor(ways);
       const { parameters, loss } = await fitTo({
         runtime: this.#runtime,
         key: `${ways}`,
@@ -114,7 +117,7 @@ export class ClassLearner {
           target: int32(),
         },
         start: withHead(start, {
-          modelFor: (count) => layoutFor({ ...settings, ways: count }).model,
+          modelFor: (count) => this.#layoutFor(count).model,
           from: this.ways,
           to: ways,
           head,
@@ -126,11 +129,19 @@ export class ClassLearner {
         options,
       });
       const made = { ...plan, head, loss };
-      const adapted = { settings: task, parameters, labels, support: inputs, made };
+      const adapted = { settings: task, parameters, labels, support: inputs, made, model };
       return new Classifier<L>(adapted, this.#environment, this.#runtime);
     } finally {
       await release();
     }
+  }
+
+  #layoutFor(ways: number): CheckpointLayout {
+    const known = this.#layouts.get(ways);
+    if (known !== undefined) return known;
+    const layout = layoutFor({ ...this.#weights.settings, ways });
+    this.#layouts.set(ways, layout);
+    return layout;
   }
 
   #checkClasses(labels: readonly string[], head: HeadStart): void {

@@ -1,7 +1,6 @@
 /** A classifier adapted to one task: predictions, and the file it is kept in. */
 import { DataError, OptionError } from '../errors.ts';
 import { type AdaptedModel, encodeAdapted } from '../experiments/adapted.ts';
-import { layoutFor } from '../experiments/setup.ts';
 import { type Shape, size } from '../graph/type.ts';
 import { tracePredictor } from '../meta/adapt.ts';
 import type { Model } from '../nn/model.ts';
@@ -40,9 +39,9 @@ export class Classifier<L extends string = string> {
   #disposed = false;
 
   /** Made by `fit` and `loadAdapted`. */
-  constructor(adapted: AdaptedModel, environment: Environment, runtime: SharedRuntime) {
+  constructor(adapted: AdaptedModel & { readonly model: Model }, environment: Environment, runtime: SharedRuntime) {
     this.#adapted = adapted;
-    this.#model = layoutFor(adapted.settings).model;
+    this.#model = adapted.model;
     this.labels = adapted.labels as readonly L[];
     this.inputShape = this.#model.inputShape;
     this.#environment = environment;

@@ -103,7 +103,7 @@ export async function fitTo(fitting: Fitting): Promise<Fitted> {
     );
     known = { ...known, ...(results as typeof known) };
     onProgress?.(Math.round((steps * (i + 1)) / chunks.length), steps);
-    await new Promise((resolve) => setTimeout(resolve)); // a page may draw, a button be pressed
+    await nextTurn();
   }
   signal?.throwIfAborted();
   const [parameters, lossTotal] = [known.parameters as Float32Array, known.lossTotal as Float32Array];
@@ -113,4 +113,16 @@ export async function fitTo(fitting: Fitting): Promise<Fitted> {
     );
   }
   return { parameters, loss: lossTotal[0]! / steps };
+}
+
+/** The next turn of the event loop: a page may draw, a button be pressed. Sooner than by `setTimeout`. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(undefined);
+  });
 }
