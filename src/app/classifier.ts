@@ -39,7 +39,11 @@ export class Classifier<L extends string = string> {
   #disposed = false;
 
   /** Made by `fit` and `loadAdapted`. */
-  constructor(adapted: AdaptedModel & { readonly model: Model }, environment: Environment, runtime: SharedRuntime) {
+  constructor(
+    adapted: AdaptedModel & { readonly model: Model },
+    environment: Environment,
+    runtime: SharedRuntime,
+  ) {
     this.#adapted = adapted;
     this.#model = adapted.model;
     this.labels = adapted.labels as readonly L[];
