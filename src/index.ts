@@ -3,6 +3,19 @@
  * in browsers; `anole/node` and `anole/web` add a runtime, and `anole/node` the data sets read from files.
  */
 
+// Apps: weights fitted to a few examples. `anole/node` and `anole/web` add `load` and `loadAdapted`.
+export {
+  type ClassExamples,
+  type ClassFitOptions,
+  ClassLearner,
+  type LabelledImage,
+} from './app/class-learner.ts';
+export { Classifier, type Prediction, type PredictOptions } from './app/classifier.ts';
+export type { FitOptions } from './app/fitting.ts';
+export type { Load, LoadAdapted, LoadOptions, WeightsSource } from './app/load.ts';
+export type { ImageInput, PixelImage, RawImage } from './app/pixels.ts';
+export { type Point, Regressor, ValueLearner } from './app/regression.ts';
+export { type ShippedName, shippedNames } from './app/shipped.ts';
 // Data: random streams, tasks, and the sources that need no files.
 export {
   type FewShotOptions,
@@ -29,6 +42,8 @@ export type { Examples, ImageClasses, Task, TaskSize, TaskSource } from './data/
 // Errors.
 export { DataError, OptionError, ShapeError, TrainingError } from './errors.ts';
 // Whole experiments by settings.
+export { type AdaptedModel, decodeAdapted, encodeAdapted } from './experiments/adapted.ts';
+export type { HeadStart } from './experiments/heads.ts';
 export { presets } from './experiments/presets.ts';
 export {
   type CurvePoint,
@@ -54,6 +69,7 @@ export {
   setUp,
   trainingOptions,
 } from './experiments/setup.ts';
+export { decodeWeights, encodeWeights, type TrainedWeights } from './experiments/weights.ts';
 // Operators on traced tensors, tracing, gradients.
 export * from './graph/index.ts';
 export { evaluate as evaluateGraph } from './graph/index.ts'; // `evaluate` is the evaluation on tasks

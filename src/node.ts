@@ -1,5 +1,6 @@
 /** Anole for Node: native kernels, worker threads, and data sets from files. */
 
+export { load, loadAdapted } from './app/node.ts';
 export type { ImageProgress } from './data/decode-images.ts';
 export type { DownloadProgress } from './data/download.ts';
 export {

@@ -16,6 +16,7 @@ const layers = [
   ['data'],
   ['meta'],
   ['experiments'],
+  ['app'],
   ['cli'],
 ];
 

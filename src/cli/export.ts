@@ -1,23 +1,26 @@
-/** `anole export`: the weights of a run in formats that other tools read. */
+/** `anole export`: the weights of a run, or an adapted model, in formats that apps and other tools read. */
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { fileFault, writeAtomically } from '../data/folders.ts';
 import { encodeNpz } from '../data/npz.ts';
-import { encodeSafetensors, type StoredTensor } from '../data/safetensors.ts';
+import { encodeSafetensors } from '../data/safetensors.ts';
 import { DataError, OptionError } from '../errors.ts';
+import { type AdaptedModel, decodeAdapted, isAdapted } from '../experiments/adapted.ts';
 import { oneOf, rules, type Settings } from '../experiments/settings.ts';
 import { layoutFor } from '../experiments/setup.ts';
-import { size } from '../graph/type.ts';
+import { decodeWeights, encodeWeights, leafTensors, type TrainedWeights } from '../experiments/weights.ts';
 import { exportOnnx } from '../meta/export-onnx.ts';
 import type { Model } from '../nn/model.ts';
 import { aligned, count, describeTask } from './format.ts';
+import { version } from './machine.ts';
 import { withValue } from './options.ts';
-import { readRun } from './saved-run.ts';
+import { readModelFile, readResult } from './saved-run.ts';
 
 const fileNames = {
   onnx: 'model.onnx',
   safetensors: 'parameters.safetensors',
   npz: 'parameters.npz',
+  weights: 'shipped.safetensors',
 } as const;
 
 interface ExportFlags {
@@ -33,14 +36,16 @@ export function exportCommand(): Command {
   const shots = new Option('--shots <n>', 'of onnx: support examples a class it takes (default: as trained)');
   const out = `file to write (default: ${Object.values(fileNames).join(', ')} in the run)`;
   return new Command('export')
-    .summary('write the weights of a run as ONNX, safetensors or NumPy arrays')
+    .summary('write the weights of a run, or an adapted model, for other tools and for apps')
     .description(
       'Writes the weights of a run, without the optimizers, for other tools.\n' +
         'onnx: a model for any onnxruntime. It takes x [N, …] and, to tell classes apart, the support set\n' +
         '[ways × shots, …] beside which every x is normalized; it gives probabilities [N, ways], or the\n' +
-        'values [N, 1] of a sine. safetensors and npz (numpy.load): an array for each parameter.',
+        'values [N, 1] of a sine. The model of an adapted file carries its support set. safetensors and npz\n' +
+        '(numpy.load): an array for each parameter. weights: a small file for apps, with the second moments\n' +
+        'of Adam in brief and how it was made, for `load` and `anole adapt`.',
     )
-    .argument('<run>', 'folder of a run, or its weights.safetensors')
+    .argument('<run>', 'folder of a run, its weights.safetensors, or a file of `anole adapt`')
     .addOption(withValue(format, oneOf(...formats)))
     .addOption(withValue(shots, rules.shots))
     .option('--out <file>', out)
@@ -52,28 +57,24 @@ export function exportCommand(): Command {
         'Examples:',
         '  anole export runs/demo/glyphs --format onnx',
         '  anole export runs/demo/sine --format npz --out sine.npz',
+        '  anole export runs/demo/glyphs --format weights --out glyphs-5way.safetensors',
+        '  anole export adapted.safetensors --format onnx',
       ].join('\n'),
     )
     .action(exportRun);
 }
 
 async function exportRun(run: string, flags: ExportFlags): Promise<void> {
-  const { format, shots } = flags;
-  const { folder, path, settings, checkpoint } = await readRun(run);
-  if (shots !== undefined && (format !== 'onnx' || settings.task === 'sine')) {
-    throw new OptionError('shots: only the onnx model of a classifier has a support set: leave it out');
-  }
+  const { format } = flags;
+  const { folder, path, bytes: file } = await readModelFile(run);
+  const content = isAdapted(file, path) ? adaptedContent(file, path) : await runContent(file, path, folder);
+  const { settings, parameters } = content;
+  checkFlags(flags, content);
   const out = flags.out ?? join(folder, fileNames[format]);
   if (resolve(out) === resolve(path)) {
     throw new OptionError(`out: ${out} is what is exported, and holds more than that: give another file`);
   }
-  const layout = layoutFor(settings);
-  const { parameters } = checkpoint.state(layout);
-  const bytes = encode(format, {
-    settings: { ...settings, shots: shots ?? settings.shots },
-    parameters,
-    ...layout,
-  });
+  const bytes = encode(content, flags);
   await writeAtomically(out, bytes).catch((cause) => {
     throw new DataError(`could not write ${out} (${fileFault(cause)}): make room or give another --out`, {
       cause,
@@ -85,26 +86,58 @@ async function exportRun(run: string, flags: ExportFlags): Promise<void> {
   );
 }
 
-interface Weights {
+/** What is exported. */
+interface Content {
   readonly settings: Settings;
   readonly model: Model;
   /** float32 [P]. */
   readonly parameters: Float32Array;
+  /** Of an adapted model. */
+  readonly adapted?: AdaptedModel;
+  /** Of a run. */
+  readonly weights?: TrainedWeights;
 }
 
-function encode(format: keyof typeof fileNames, { settings, model, parameters }: Weights): Uint8Array {
-  const metadata = { settings: JSON.stringify(settings) };
+function adaptedContent(bytes: Uint8Array, path: string): Content {
+  const adapted = decodeAdapted(bytes, path);
+  return { ...adapted, adapted };
+}
+
+/** With how it was made, as far as the run says. */
+async function runContent(bytes: Uint8Array, path: string, folder: string): Promise<Content> {
+  const { settings, start, made } = decodeWeights(bytes, path);
+  const result = await readResult(folder);
+  const { testAccuracy, testAccuracyCi95, testMse, testMseCi95, evalTasks } = result ?? {};
+  const { shots } = settings;
+  const measured = { testAccuracy, testAccuracyCi95, testMse, testMseCi95, evalTasks, shots };
+  const facts = result === undefined ? {} : { ...measured, version };
+  const weights = { settings, start, made: { ...facts, ...made } };
+  return { settings, model: layoutFor(settings).model, parameters: start.parameters, weights };
+}
+
+function checkFlags({ format, shots }: ExportFlags, { settings, adapted, weights }: Content): void {
+  if (shots !== undefined && (format !== 'onnx' || settings.task === 'sine')) {
+    throw new OptionError('shots: only the onnx model of a classifier has a support set: leave it out');
+  }
+  if (shots !== undefined && adapted !== undefined) {
+    throw new OptionError('shots: an adapted model carries its own support set: leave it out');
+  }
+  if (format === 'weights' && weights === undefined) {
+    throw new OptionError('format: an adapted model is a file for apps already: ship it as it is');
+  }
+}
+
+function encode({ settings, model, parameters, adapted, weights }: Content, flags: ExportFlags): Uint8Array {
+  const { format, shots = settings.shots } = flags;
+  if (format === 'weights') return encodeWeights(weights!);
+  const metadata: Record<string, string> = { settings: JSON.stringify({ ...settings, shots }) };
+  if (adapted !== undefined) metadata.labels = JSON.stringify(adapted.labels);
   if (format === 'onnx') {
     const isSine = settings.task === 'sine';
-    const support = isSine ? 0 : settings.ways * settings.shots;
+    const support = isSine ? 0 : (adapted?.support ?? settings.ways * shots);
     return exportOnnx({ model, parameters, targets: isSine ? 'values' : 'classes', support, metadata });
   }
-  const tensors = Object.fromEntries(
-    model.layout.leaves.map(({ name, shape, offset }): [string, StoredTensor] => [
-      name,
-      { dtype: 'float32', shape, data: parameters.slice(offset, offset + size(shape)) },
-    ]),
-  );
+  const tensors = Object.fromEntries(leafTensors(parameters, model.layout));
   return format === 'npz' ? encodeNpz(tensors) : encodeSafetensors(tensors, metadata);
 }
 

@@ -3,6 +3,7 @@
 import process from 'node:process';
 import { type Argument, Command, CommanderError } from 'commander';
 import { OptionError } from '../errors.ts';
+import { adaptCommand, predictCommand } from './adapt.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { evalCommand } from './eval.ts';
@@ -30,6 +31,8 @@ const program = new Command('anole')
 const commands = [
   trainCommand(),
   evalCommand(),
+  adaptCommand(),
+  predictCommand(),
   exportCommand(),
   reproduceCommand(),
   dataCommand(),

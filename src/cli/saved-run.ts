@@ -1,6 +1,7 @@
 /** Reading what a run left: its weights and settings, and what it noted to be gone on with. */
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { fileFault } from '../data/folders.ts';
 import { DataError } from '../errors.ts';
 import { type Notes, readCheckpoint } from '../experiments/durable.ts';
 import { checkSettings, type Settings } from '../experiments/settings.ts';
@@ -29,6 +30,34 @@ export interface SavedRun {
   readonly path: string;
   readonly settings: Settings;
   readonly checkpoint: Checkpoint;
+}
+
+/** A file of weights, of whichever kind. */
+export interface ModelFile {
+  /** Of the run, or of the file. */
+  readonly folder: string;
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Reads weights, shipped ones or an adapted model.
+ * @param source a run's folder, or a file
+ * @throws {DataError} when there are none
+ */
+export async function readModelFile(source: string): Promise<ModelFile> {
+  const isFolder = await stat(source).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  const path = isFolder ? join(source, weightsFile) : source;
+  const bytes = await readFile(path).catch((cause) => {
+    throw new DataError(
+      `${path}: no weights there (${fileFault(cause)}): give the folder of a run, such as runs/demo/sine`,
+      { cause },
+    );
+  });
+  return { folder: isFolder ? source : dirname(path), path, bytes };
 }
 
 /**

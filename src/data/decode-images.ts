@@ -88,8 +88,11 @@ export async function decodeClasses(
   });
 }
 
-/** A function from a file's bytes to its pixels, uint8 [height, width, channels]. */
-async function imageDecoder([height, width, channels]: readonly [number, number, number]) {
+/**
+ * A function from a file's bytes to its pixels, uint8 [height, width, channels], as `decodeClasses` makes them.
+ * It throws when they are no whole image.
+ */
+export async function imageDecoder([height, width, channels]: readonly [number, number, number]) {
   const { default: sharp } = await import('sharp').catch((cause) => {
     const remedy = 'install it for this machine with `npm install --include=optional sharp`';
     throw new DataError(`images are decoded by the package sharp, which can not be loaded; ${remedy}`, {

@@ -170,7 +170,7 @@ async function decodeFolder(archive: Archive, { imageShape, cacheFile, onProgres
  * The classes without files that are in their class twice, which would let a query show its support image.
  * @throws {DataError} when a file is in two classes: it would have two labels
  */
-function withoutTwins(classes: readonly ClassFiles[], label: string): ClassFiles[] {
+export function withoutTwins(classes: readonly ClassFiles[], label: string): ClassFiles[] {
   const seen = new Map<string, { readonly className: string; readonly file: ZipEntry }>();
   const shared: string[] = [];
   const kept = classes.map(({ name: className, files }) => ({

@@ -97,7 +97,7 @@ export class Adaptation {
 }
 
 /** parameters, support inputs and queries [Q, …] → outputs [Q, outputs]. */
-function tracePredictor(
+export function tracePredictor(
   model: Model,
   { support, query, transductive }: Pick<AdaptationOptions, 'support' | 'query' | 'transductive'>,
 ): Graph<'parameters' | 'inputs' | 'queries', 'outputs'> {

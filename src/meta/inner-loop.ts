@@ -327,6 +327,14 @@ export class InnerLoop {
     return this.#stages(task, [{ first: 0, count: this.#rounds }]);
   }
 
+  /** The same in about `count` stages, for callers that look up in between. */
+  chunks(task: InnerTask, count: number): Stage[] {
+    const parts = Math.max(1, Math.min(count, this.#rounds));
+    const ends = Array.from({ length: parts + 1 }, (_, i) => Math.round((i * this.#rounds) / parts));
+    const pieces = ends.slice(1).map((end, i) => ({ first: ends[i]!, count: end - ends[i]! }));
+    return this.#stages(task, pieces);
+  }
+
   /** The same for several workers. */
   work(task: InnerTask): Work {
     return { whole: this.stages(task), pieces: this.#stages(task, this.#pieces) };
