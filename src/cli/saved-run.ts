@@ -53,7 +53,7 @@ export async function readModelFile(source: string): Promise<ModelFile> {
   const path = isFolder ? join(source, weightsFile) : source;
   const bytes = await readFile(path).catch((cause) => {
     throw new DataError(
-      `${path}: no weights there (${fileFault(cause)}): give the folder of a run, such as runs/demo/sine`,
+      `${path}: no weights there: give the folder of a run, such as runs/demo/sine (${fileFault(cause)})`,
       { cause },
     );
   });
