@@ -2,12 +2,10 @@
 
 /** One entry a file, each address written out: bundlers find files by `new URL('…', import.meta.url)`. */
 const addresses = {
-  'omniglot-5way': () => new URL('../../../weights/omniglot-5way.safetensors', import.meta.url),
   'glyphs-5way': () => new URL('../../../weights/glyphs-5way.safetensors', import.meta.url),
-  sine: () => new URL('../../../weights/sine.safetensors', import.meta.url),
 } as const;
 
-/** `omniglot-5way`: characters, 5 ways. `glyphs-5way`: the same of drawn glyphs. `sine`: waves (a regression). */
+/** `glyphs-5way`: drawn characters, 5 ways. */
 export type ShippedName = keyof typeof addresses;
 
 export const shippedNames = Object.keys(addresses) as ShippedName[];
