@@ -16,7 +16,7 @@ export interface Executable<In extends string = string, Out extends string = str
 
 /**
  * One part of a longer computation. Inputs that are not given here are the inputs or outputs of the same
- * name of earlier stages: so chunks of an inner loop hand their parameters on.
+ * name of earlier stages: so the halves of a shared inner loop hand their parameters on.
  */
 export interface Stage {
   readonly executable: Executable;
