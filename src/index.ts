@@ -83,6 +83,8 @@ export {
   encodeCheckpoint,
 } from './meta/checkpoint.ts';
 export {
+  type BothEvaluations,
+  compileBothEvaluations,
   compileEvaluation,
   type Evaluation,
   type EvaluationOptions,

@@ -27,8 +27,9 @@ export interface AdaptationOptions {
   /**
    * What batch norm sees beside a query. False: the support set and that one query, each query on its own
    * (the paper's protocol without transduction). True: all queries at once, without the support (with it).
+   * `both`: the first, then the second, from one adaptation.
    */
-  readonly transductive: boolean;
+  readonly transductive: boolean | 'both';
 }
 
 /** Where adaptation starts from. */
@@ -68,7 +69,10 @@ export class Adaptation {
     return new Adaptation(options, loop, predictor);
   }
 
-  /** Adapts to `task.support` and returns the outputs for `task.query`, float32 [query, outputs]. */
+  /**
+   * Adapts to `task.support` and returns the outputs for `task.query`, float32 [query, outputs], or
+   * [2, query, outputs] by both protocols.
+   */
   async predict(
     task: Task,
     { parameters, innerState }: Initialization,
@@ -96,7 +100,7 @@ export class Adaptation {
   }
 }
 
-/** parameters, support inputs and queries [Q, …] → outputs [Q, outputs]. */
+/** parameters, support inputs and queries [Q, …] → outputs [Q, outputs], or [2, Q, outputs] by both protocols. */
 export function tracePredictor(
   model: Model,
   { support, query, transductive }: Pick<AdaptationOptions, 'support' | 'query' | 'transductive'>,
@@ -107,10 +111,15 @@ export function tracePredictor(
     queries: float32(query, ...model.inputShape),
   };
   return trace(types, ({ parameters, inputs, queries }) => {
-    if (transductive) return { outputs: model.apply(parameters, queries) };
-    const repeated = broadcastTo(inputs, [query, support, ...model.inputShape]);
-    const single = reshape(queries, [query, 1, ...model.inputShape]);
-    const outputs = model.apply(parameters, concat([repeated, single], 1)); // [Q, support + 1, outputs]
-    return { outputs: take(outputs, support, 1) };
+    const together = () => model.apply(parameters, queries);
+    const apart = () => {
+      const repeated = broadcastTo(inputs, [query, support, ...model.inputShape]);
+      const single = reshape(queries, [query, 1, ...model.inputShape]);
+      const outputs = model.apply(parameters, concat([repeated, single], 1)); // [Q, support + 1, outputs]
+      return take(outputs, support, 1);
+    };
+    if (transductive !== 'both') return { outputs: transductive ? together() : apart() };
+    const both = [apart(), together()].map((outputs) => reshape(outputs, [1, ...outputs.shape]));
+    return { outputs: concat(both, 0) };
   });
 }

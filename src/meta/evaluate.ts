@@ -47,7 +47,16 @@ export interface Evaluation {
 }
 
 /** Evaluates an initialization. All calls see the same tasks, so that their results compare. */
-export type Evaluator = (start: Initialization, watch?: EvaluationWatch) => Promise<Evaluation>;
+export type Evaluator<Result = Evaluation> = (
+  start: Initialization,
+  watch?: EvaluationWatch,
+) => Promise<Result>;
+
+/** Evaluations of the same adapted models by the paper's two protocols (see `AdaptationOptions`). */
+export interface BothEvaluations {
+  readonly nonTransductive: Evaluation;
+  readonly transductive: Evaluation;
+}
 
 /**
  * Compiles an evaluation: adapting to `evalTasks` tasks, each from the same parameters and optimizer
@@ -55,29 +64,61 @@ export type Evaluator = (start: Initialization, watch?: EvaluationWatch) => Prom
  * @throws {OptionError} when a mini-batch is larger than the support set
  */
 export async function compileEvaluation(options: EvaluationOptions): Promise<Evaluator> {
+  const evaluator = await compileProtocols(options, options.transductive ?? false);
+  return async (start, watch) => (await evaluator(start, watch))[0]!;
+}
+
+/**
+ * Compiles an evaluation by both protocols, which costs little more than by one: adapting is most of the
+ * work. Each result is what `compileEvaluation` gives with the same seed.
+ * @throws {OptionError} when a mini-batch is larger than the support set, or targets are not classes
+ */
+export async function compileBothEvaluations(
+  options: Omit<EvaluationOptions, 'transductive'>,
+): Promise<Evaluator<BothEvaluations>> {
+  if (options.tasks.targets !== 'classes') {
+    throw new OptionError(
+      'evaluation: transduction is for classes, got tasks with values: use compileEvaluation',
+    );
+  }
+  const evaluator = await compileProtocols(options, 'both');
+  return async (start, watch) => {
+    const [nonTransductive, transductive] = await evaluator(start, watch);
+    return { nonTransductive: nonTransductive!, transductive: transductive! };
+  };
+}
+
+/** An evaluation for each protocol that the adaptation predicts by. */
+async function compileProtocols(
+  options: EvaluationOptions,
+  transductive: boolean | 'both',
+): Promise<Evaluator<Evaluation[]>> {
   const { runtime, tasks, evalTasks, shots, queryShots = 1, seed = 0 } = options;
-  const { innerSteps = 50, innerBatch = 5, sampling, transductive = false } = options;
+  const { innerSteps = 50, innerBatch = 5, sampling } = options;
   const perShot = tasks.targets === 'classes' ? tasks.outputs : 1;
   if (innerSteps > 0 && innerBatch > shots * perShot) {
     throw new OptionError(
       `evaluation batch: ${innerBatch} is more than the ${shots * perShot} support examples of a task: lower it`,
     );
   }
+  const query = queryShots * perShot;
   const adaptation = await Adaptation.compile({
     runtime,
     learner: resolveLearner(options),
     support: shots * perShot,
-    query: queryShots * perShot,
+    query,
     innerSteps,
     innerBatch: Math.min(innerBatch, shots * perShot),
     sampling,
-    transductive: transductive || tasks.targets === 'values',
+    transductive: tasks.targets === 'values' ? true : transductive,
   });
-  const judge = tasks.targets === 'classes' ? accuracy : meanSquaredError;
+  const metric = tasks.targets === 'classes' ? 'accuracy' : 'meanSquaredError';
+  const judge = metric === 'accuracy' ? accuracy : meanSquaredError;
+  const protocols = transductive === 'both' ? 2 : 1;
 
   return async (start, { onProgress, signal } = {}) => {
     const random = Random.stream(seed, 'evaluation');
-    const values = new Float64Array(evalTasks);
+    const values = Array.from({ length: protocols }, () => new Float64Array(evalTasks));
     let next = 0;
     let done = 0;
     const work = async () => {
@@ -85,14 +126,17 @@ export async function compileEvaluation(options: EvaluationOptions): Promise<Eva
         signal?.throwIfAborted();
         const index = next++;
         const task = tasks.sample(random, { support: shots, query: queryShots }); // drawn in order of index
-        values[index] = judge(await adaptation.predict(task, start, random), task.query);
+        const outputs = await adaptation.predict(task, start, random);
+        const each = outputs.length / protocols;
+        for (const [i, judged] of values.entries()) {
+          judged[index] = judge(outputs.subarray(i * each, (i + 1) * each), task.query);
+        }
         onProgress?.(++done);
       }
     };
     // Two in flight for each worker, so that none waits for the next task to be drawn.
     await Promise.all(Array.from({ length: 2 * runtime.parallelism }, work));
-    const metric = tasks.targets === 'classes' ? 'accuracy' : 'meanSquaredError';
-    return { metric, ...interval(values), values };
+    return values.map((judged) => ({ metric, ...interval(judged), values: judged }));
   };
 }
 

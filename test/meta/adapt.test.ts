@@ -6,6 +6,7 @@ import { glyphs } from '../../src/data/glyphs.ts';
 import { Random } from '../../src/data/random.ts';
 import type { Examples, Task } from '../../src/data/task.ts';
 import { Adaptation } from '../../src/meta/adapt.ts';
+import { compileBothEvaluations, compileEvaluation } from '../../src/meta/evaluate.ts';
 import { resolveLearner } from '../../src/meta/learner.ts';
 import { omniglotNet } from '../../src/nn/index.ts';
 import { adam, freshState } from '../../src/optim/index.ts';
@@ -23,7 +24,10 @@ const parameters = model.init(Random.stream(0, 'initialization'));
 const innerState = freshState(innerOptimizer, model.layout.size);
 const task = tasks.sample(Random.stream(0, 'task'), { support: 2, query: 1 });
 
-async function predict(which: Task, options: { transductive: boolean; steps?: number; from?: Float32Array }) {
+async function predict(
+  which: Task,
+  options: { transductive: boolean | 'both'; steps?: number; from?: Float32Array },
+) {
   const { transductive, steps = 12, from = parameters } = options;
   const adaptation = await Adaptation.compile({
     runtime,
@@ -51,6 +55,28 @@ test('without transduction a query’s outputs depend on no other query; with it
   assert.deepEqual(own(await predict(withOtherQuery(), apart)), own(await predict(task, apart)));
   const together = { transductive: true };
   assert.notDeepEqual(own(await predict(withOtherQuery(), together)), own(await predict(task, together)));
+});
+
+test('both protocols at once give what each gives', async () => {
+  const [apart, together] = [
+    await predict(task, { transductive: false }),
+    await predict(task, { transductive: true }),
+  ];
+  assert.deepEqual(await predict(task, { transductive: 'both' }), Float32Array.of(...apart, ...together));
+});
+
+test('an evaluation by both protocols is the two evaluations', async () => {
+  const options = { runtime, tasks, model, innerOptimizer, evalTasks: 12, shots: 2, innerSteps: 4 };
+  const start = { parameters, innerState };
+  const both = await (await compileBothEvaluations(options))(start);
+  for (const [protocol, transductive] of [
+    ['nonTransductive', false],
+    ['transductive', true],
+  ] as const) {
+    const one = await compileEvaluation({ ...options, transductive });
+    assert.deepEqual(both[protocol], await one(start));
+  }
+  assert.notDeepEqual(both.nonTransductive.values, both.transductive.values);
 });
 
 test('adaptation starts from the same state every time', async () => {

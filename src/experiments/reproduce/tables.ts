@@ -16,7 +16,8 @@ import type { RangesPicture } from './pictures.ts';
 import { overSeeds, type Sums } from './statistics.ts';
 import {
   asJson,
-  evaluateInParts,
+  type BothSums,
+  evaluateBothInParts,
   evaluationWork,
   scaledSettings,
   seedsOf,
@@ -183,26 +184,19 @@ function networkUnit(
     task: table.task,
     given: { ...network.given, ...given, algorithm, seed },
   };
-  const evaluations = network.columns.flatMap((column) =>
-    [false, true].map((transductive) => ({
-      ...column,
-      transductive,
-      key: cellKey(column.name, transductive),
-    })),
-  );
   const settings = scaledSettings(request, options);
   const training = trainingWork(settings);
-  const work = training + evaluations.length * evaluationWork(settings);
+  const work = training + network.columns.length * evaluationWork(settings);
   return unit<Result>({
     id: `${network.name}/${algorithm}/seed-${seed}`,
     settings: {
       training: asJson(settings),
-      evaluations: evaluations.map(({ key, shots, evalBatch, transductive }) => ({
-        key,
-        shots,
-        evalBatch,
-        transductive,
-      })),
+      evaluations: network.columns.flatMap(({ name, shots, evalBatch }) =>
+        [false, true].map((transductive) => ({
+          key: cellKey(name, transductive),
+          ...{ shots, evalBatch, transductive },
+        })),
+      ),
     },
     work,
     note: ({ cells, divergedAt }) =>
@@ -216,23 +210,24 @@ function networkUnit(
       const trained = await trainInUnit(setup, context, { share: training / work });
       if (trained.divergedAt !== undefined)
         return { trainSeconds: 0, divergedAt: trained.divergedAt, cells: {} };
-      const parts: Record<string, readonly Sums[]> = { ...(context.kept as Record<string, readonly Sums[]>) };
+      const kept = { ...(context.kept as Record<string, readonly BothSums[]>) };
       const cells: Record<string, Sums> = {};
-      for (const [i, { key, shots, evalBatch, transductive }] of evaluations.entries()) {
-        const judged = { ...setup, settings: { ...settings, shots, evalBatch, transductive } };
-        const sums = await evaluateInParts(judged, trained.state, {
+      for (const [i, { name, shots, evalBatch }] of network.columns.entries()) {
+        const judged = { ...setup, settings: { ...settings, shots, evalBatch } };
+        const { nonTransductive, transductive } = await evaluateBothInParts(judged, trained.state, {
           ...context,
-          parts: parts[key] ?? [],
-          keep: async (done) => {
-            parts[key] = done as readonly Sums[];
-            await context.keep(parts);
+          parts: kept[name] ?? [],
+          keep: async (parts) => {
+            kept[name] = parts;
+            await context.keep(kept);
           },
           progress: (share) => {
             const steps = training + (i + share) * evaluationWork(settings);
-            context.progress(steps / work, `evaluating ${key}`);
+            context.progress(steps / work, `evaluating ${name}`);
           },
         });
-        cells[key] = { ...sums };
+        cells[cellKey(name, false)] = nonTransductive;
+        cells[cellKey(name, true)] = transductive;
       }
       return { trainSeconds: trained.seconds, divergedAt: null, cells };
     },

@@ -1,10 +1,17 @@
 /** What experiments that train share: scaled settings, durable training, evaluation in parts. */
 import { TrainingError } from '../../errors.ts';
-import { compileEvaluation } from '../../meta/evaluate.ts';
+import { mapRecord } from '../../graph/trace.ts';
+import {
+  type BothEvaluations,
+  compileBothEvaluations,
+  compileEvaluation,
+  type EvaluationOptions,
+  type EvaluationWatch,
+} from '../../meta/evaluate.ts';
 import { initialState, type TrainingState } from '../../meta/train.ts';
 import { trainDurably } from '../durable.ts';
 import { resolveSettings, type Settings, type SettingsRequest } from '../settings.ts';
-import { type EvaluationChoice, evaluationOptions, type Setup, setUp } from '../setup.ts';
+import { evaluationOptions, type Setup, setUp } from '../setup.ts';
 import { type Json, type ReproduceOptions, type Unit, type UnitContext, unit } from './experiment.ts';
 import { addSums, type Sums, sumsOf } from './statistics.ts';
 
@@ -102,34 +109,63 @@ export async function trainInUnit(
 /** Tasks of one part of an evaluation: what is done again, at most, when it is stopped. */
 const partTasks = 500;
 
+/** How an evaluation in parts is watched, and where its parts are kept. */
+interface InParts<Part> extends Pick<UnitContext, 'runtime' | 'signal'> {
+  /** Parts already done. */
+  readonly parts: readonly Part[];
+  readonly keep: (parts: readonly Part[]) => Promise<void>;
+  readonly progress: (share: number) => void;
+}
+
 /**
  * Evaluates on `evalTasks` tasks, part by part: part p draws its tasks from the seed 1000·seed + p, so that the
  * parts are independent and the whole does not depend on where it was stopped.
  */
+async function inParts<Part>(
+  setup: Setup,
+  { runtime, signal, parts: before, keep, progress }: InParts<Part>,
+  evaluate: (options: EvaluationOptions, watch: EvaluationWatch) => Promise<Part>,
+): Promise<readonly Part[]> {
+  const { evalTasks, seed } = setup.settings;
+  const parts = [...before];
+  for (let part = parts.length; part * partTasks < evalTasks; part++) {
+    const tasks = Math.min(partTasks, evalTasks - part * partTasks);
+    const options = evaluationOptions(setup, { runtime, evalTasks: tasks, seed: 1000 * seed + part });
+    const onProgress = (done: number) => progress((part * partTasks + done) / evalTasks);
+    parts.push(await evaluate(options, { signal, onProgress }));
+    await keep(parts);
+  }
+  return parts;
+}
+
 export async function evaluateInParts(
   setup: Setup,
   state: TrainingState,
-  context: Pick<UnitContext, 'runtime' | 'signal'> & {
-    /** Parts already done. */
-    readonly parts: readonly Sums[];
-    readonly keep: (parts: readonly Sums[]) => Promise<void>;
-    readonly progress: (share: number) => void;
-  } & Omit<EvaluationChoice, 'runtime' | 'seed' | 'evalTasks'>,
+  context: InParts<Sums>,
 ): Promise<Sums> {
-  const { runtime, signal, keep, progress } = context;
-  const { evalTasks, seed } = setup.settings;
-  const parts = [...context.parts];
-  for (let part = parts.length; part * partTasks < evalTasks; part++) {
-    const tasks = Math.min(partTasks, evalTasks - part * partTasks);
-    const evaluator = await compileEvaluation(
-      evaluationOptions(setup, { ...context, runtime, evalTasks: tasks, seed: 1000 * seed + part }),
-    );
-    const onProgress = (done: number) => progress((part * partTasks + done) / evalTasks);
-    const { values } = await evaluator(state, { signal, onProgress });
-    parts.push(sumsOf(values));
-    await keep(parts);
-  }
+  const parts = await inParts(setup, context, async (options, watch) => {
+    const evaluator = await compileEvaluation(options);
+    return sumsOf((await evaluator(state, watch)).values);
+  });
   return addSums(parts);
+}
+
+/** By both protocols, from the same adapted models. */
+export type BothSums = Readonly<Record<keyof BothEvaluations, Sums>>;
+
+export async function evaluateBothInParts(
+  setup: Setup,
+  state: TrainingState,
+  context: InParts<BothSums>,
+): Promise<BothSums> {
+  const parts = await inParts(setup, context, async (options, watch) => {
+    const evaluator = await compileBothEvaluations(options);
+    return mapRecord(await evaluator(state, watch), ({ values }) => sumsOf(values)) as BothSums;
+  });
+  return {
+    nonTransductive: addSums(parts.map(({ nonTransductive }) => nonTransductive)),
+    transductive: addSums(parts.map(({ transductive }) => transductive)),
+  };
 }
 
 /** A network trained and judged in one way. */
