@@ -14,7 +14,7 @@ import type {
   RowGroup,
 } from '../experiments/reproduce/experiment.ts';
 import { experiments } from '../experiments/reproduce/index.ts';
-import { Runner } from '../experiments/reproduce/runner.ts';
+import { Runner, type UnitProgress } from '../experiments/reproduce/runner.ts';
 import { type Rule, wholeNumber } from '../experiments/settings.ts';
 import type { ImageSplit } from '../experiments/setup.ts';
 import { nodeRuntime } from '../runtime/node.ts';
@@ -151,7 +151,7 @@ async function reproduce(what: string, flags: ReproduceFlags): Promise<void> {
           );
         return loaded.get(key)!;
       },
-      onProgress: ({ done, total, note }) => progress.update(done, total, note),
+      onProgress: (done) => progress.update(done),
       onUnit: async (unit, { result, seconds }) => {
         progress.say(`${unit.id} done in ${duration(seconds)}${unit.note ? `: ${unit.note(result)}` : ''}`);
         await writeReport(runner!, { experiment, plan, flags, folder, workers });
@@ -196,7 +196,7 @@ class Narrator {
   #started: number | undefined;
   #spoke = 0;
   #units = 0;
-  #total = -1;
+  #before = -1; // what the line began from
 
   constructor(quiet: boolean, plan: Plan) {
     this.#quiet = quiet;
@@ -207,30 +207,31 @@ class Narrator {
 
   start(units: number): void {
     this.#units = units;
-    if (!this.#quiet && !this.#live) console.error(`${this.#title}, ${units} units`);
+    if (!this.#quiet && !this.#live)
+      console.error(`${this.#title}, ${units === 1 ? '1 unit' : `${units} units`}`);
   }
 
-  update(done: number, total: number, note: string): void {
+  update({ done, before, total, note }: UnitProgress): void {
     const now = performance.now();
     this.#started ??= now;
     if (this.#live && !this.#quiet) {
-      if (Math.round(total) !== this.#total) {
-        this.#total = Math.round(total);
-        this.#bar.start('reproducing', this.#total);
+      if (before !== this.#before) {
+        this.#before = before;
+        this.#bar.start('reproducing', Math.round(total), Math.round(before));
       }
       this.#bar.update(Math.round(done), note);
       return;
     }
-    if (this.#quiet || now - this.#spoke < 60_000 || done <= 0) return;
+    if (this.#quiet || now - this.#spoke < 60_000 || done <= before) return;
     this.#spoke = now;
-    const left = ((total - done) * (now - this.#started)) / done / 1000;
+    const left = ((total - done) * (now - this.#started)) / (done - before) / 1000;
     console.error(`${((100 * done) / total).toFixed(1)}%  ${clock(left)} left  ${note}`);
   }
 
   say(line: string): void {
     if (this.#quiet) return;
     if (this.#live) this.#bar.stop();
-    this.#total = -1;
+    this.#before = -1;
     console.error(line);
   }
 

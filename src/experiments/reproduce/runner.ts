@@ -35,8 +35,9 @@ export interface RunnerOptions {
 }
 
 export interface UnitProgress {
-  /** Work done in this process, and how much there was to do when it began. */
+  /** Work done, how much of it before this process began, and all there is. */
   readonly done: number;
+  readonly before: number;
   readonly total: number;
   /** The unit that reported, and what it says. */
   readonly note: string;
@@ -253,10 +254,10 @@ class Meter {
     if (!this.#before.has(unit)) this.#before.set(unit, share < 1 ? work : 0);
     this.#done.set(unit, work);
     const sum = (map: Map<Unit, number>) => [...map.values()].reduce((a, b) => a + b, 0);
-    const before = sum(this.#before);
     this.#report?.({
-      done: sum(this.#done) - before,
-      total: this.#total - before,
+      done: sum(this.#done),
+      before: sum(this.#before),
+      total: this.#total,
       note: note === '' ? unit.id : `${unit.id}: ${note}`,
     });
   }
