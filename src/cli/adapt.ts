@@ -8,10 +8,10 @@ import { fileFault, writeAtomically } from '../data/folders.ts';
 import { labelledFolder } from '../data/labelled-folder.ts';
 import { DataError, OptionError } from '../errors.ts';
 import type { HeadStart } from '../experiments/heads.ts';
-import { oneOf, rules } from '../experiments/settings.ts';
+import { rules } from '../experiments/settings.ts';
 import { aligned, count, percent, significant } from './format.ts';
 import { untilInterrupted } from './interrupt.ts';
-import { withValue } from './options.ts';
+import { headOption, withValue } from './options.ts';
 import { terminalProgress } from './progress.ts';
 import { weightsFile } from './run-folder.ts';
 
@@ -33,11 +33,6 @@ export function adaptCommand(): Command {
     'examples in a step (default: as evaluated with, 5, or all if fewer)',
   );
   const seed = new Option('--seed <n>', 'of the mini-batches (default: 0)');
-  const head = new Option(
-    '--head <start>',
-    'trained: the last layer of the weights, for as many classes as it has; fresh: a new one for any number ' +
-      '(default: trained)',
-  );
   return new Command('adapt')
     .summary('fit weights to a few examples of your own classes')
     .description(
@@ -50,7 +45,7 @@ export function adaptCommand(): Command {
     .addOption(withValue(steps, rules.evalSteps))
     .addOption(withValue(batch, rules.evalBatch))
     .addOption(withValue(seed, rules.seed))
-    .addOption(withValue(head, oneOf('trained', 'fresh')))
+    .addOption(headOption())
     .option('--json', 'print one JSON object in place of text')
     .option('--quiet', 'no progress on stderr')
     .addHelpText(

@@ -1,11 +1,13 @@
 /** `anole eval`: evaluates saved weights, with other shots, steps or tasks than they were trained for. */
 import { Command } from 'commander';
 import { OptionError } from '../errors.ts';
+import { type HeadStart, withHead } from '../experiments/heads.ts';
 import { adaptToSines } from '../experiments/run.ts';
 import { checkSettings, type Settings } from '../experiments/settings.ts';
-import { evaluationOptions, type Setup, setUp } from '../experiments/setup.ts';
+import { evaluationOptions, layoutFor, type Setup, setUp } from '../experiments/setup.ts';
+import { decodeWeights } from '../experiments/weights.ts';
+import type { Initialization } from '../meta/adapt.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
-import type { TrainingState } from '../meta/train.ts';
 import { readConfiguration, withMachine } from './configuration.ts';
 import { algorithmNames, aligned, count, describeTask, percent, significant } from './format.ts';
 import { readImages } from './images.ts';
@@ -13,21 +15,21 @@ import { untilInterrupted } from './interrupt.ts';
 import { startRuntimes } from './machine.ts';
 import { addEvalFlags, type CommonFlags } from './options.ts';
 import { type Progress, terminalProgress } from './progress.ts';
-import { readRun } from './saved-run.ts';
+import { readModelFile } from './saved-run.ts';
 
 type EvalFlags = CommonFlags &
   Partial<
     Pick<Settings, 'ways' | 'shots' | 'evalSteps' | 'evalBatch' | 'evalTasks' | 'transductive' | 'seed'>
-  >;
+  > & { readonly head?: HeadStart };
 
 export function evalCommand(): Command {
   const command = new Command('eval')
-    .summary('evaluate saved weights with other shots, steps or tasks')
+    .summary('evaluate saved weights with other ways, shots, steps or tasks')
     .description(
       'Adapts saved weights to fresh tasks of classes they were not trained on, and judges them before and\n' +
-        'after. Without flags it repeats the evaluation at the end of the training, number for number.',
+        'after. Without flags it repeats the evaluation at the end of a run, number for number.',
     )
-    .argument('<run>', 'folder of a run, or its weights.safetensors');
+    .argument('<weights>', 'folder of a run, a file of weights, or the name of shipped ones');
   return addEvalFlags(command)
     .addHelpText(
       'after',
@@ -37,6 +39,7 @@ export function evalCommand(): Command {
         '  anole eval runs/demo/glyphs                     as it was trained',
         '  anole eval runs/demo/glyphs --shots 1           from a single example a class',
         '  anole eval runs/demo/glyphs --transductive --eval-tasks 2000 --json',
+        '  anole eval glyphs-5way --ways 10 --head fresh --eval-batch 10',
       ].join('\n'),
     )
     .action(evaluateRun);
@@ -45,28 +48,34 @@ export function evalCommand(): Command {
 async function evaluateRun(run: string, given: EvalFlags): Promise<void> {
   // Its settings are those of the training: without flags it repeats the evaluation there.
   const flags = withMachine(given, await readConfiguration(given.config));
-  const { path, settings: trained, checkpoint } = await readRun(run);
+  const { path, bytes } = await readModelFile(run);
+  const { settings: trained, start: weights, made } = decodeWeights(bytes, path);
   const settings = adjusted(trained, flags);
   const progress = terminalProgress(flags);
   const setup = setUp(settings, await readImages(trained, { data: flags.data, progress }));
-  const start = checkpoint.state(setup);
+  const { head = 'trained' } = flags;
+  const modelFor = (ways: number) => layoutFor({ ...settings, ways }).model;
+  const start = withHead(weights, { modelFor, from: trained.ways, to: settings.ways, head });
   const seed = flags.seed ?? settings.seed;
   const result = await untilInterrupted((signal) =>
     judge(setup, { start, seed, progress, signal, workers: flags.workers, device: flags.device }),
   );
-  const facts = { settings, seed, path, iteration: start.iteration, ...result };
+  const iteration = Number(made.metaIterations);
+  const facts = { settings, seed, path, iteration, head, ...result };
   console.log(flags.json ? JSON.stringify(resultEvent(facts)) : summary(facts));
 }
 
 /** The settings of the training with what the flags change of the evaluation. */
 function adjusted(trained: Settings, flags: EvalFlags): Settings {
-  if (flags.ways !== undefined && flags.ways !== trained.ways) {
+  const { ways = trained.ways, head = 'trained' } = flags;
+  if (head === 'trained' && ways > trained.ways) {
     throw new OptionError(
-      `ways: the weights have an output for each of ${trained.ways} classes: train with --ways ${flags.ways}`,
+      `ways: the weights have an output for each of ${trained.ways} classes: ` +
+        `train with --ways ${ways}, or pass --head fresh for a new last layer`,
     );
   }
   const changed = Object.fromEntries(
-    (['shots', 'evalSteps', 'evalBatch', 'evalTasks', 'transductive'] as const).flatMap((name) =>
+    (['ways', 'shots', 'evalSteps', 'evalBatch', 'evalTasks', 'transductive'] as const).flatMap((name) =>
       flags[name] === undefined ? [] : [[name, flags[name]]],
     ),
   );
@@ -86,7 +95,7 @@ interface Judgement {
 async function judge(
   setup: Setup,
   options: {
-    readonly start: TrainingState;
+    readonly start: Initialization;
     readonly seed: number;
     readonly progress: Progress;
     readonly signal: AbortSignal;
@@ -120,10 +129,11 @@ interface Facts extends Judgement {
   readonly path: string;
   /** Meta-iterations the weights were trained for. */
   readonly iteration: number;
+  readonly head: HeadStart;
 }
 
 /** The one line of `--json`. */
-function resultEvent({ settings, seed, path, iteration, before, after, mseBefore, mseAfter }: Facts) {
+function resultEvent({ settings, seed, path, iteration, head, before, after, mseBefore, mseAfter }: Facts) {
   const { task, algorithm, ways, shots, transductive, evalSteps, evalBatch, evalTasks } = settings;
   const measures =
     task === 'sine'
@@ -140,18 +150,19 @@ function resultEvent({ settings, seed, path, iteration, before, after, mseBefore
     event: 'result',
     ...{ task, algorithm, ways, shots, transductive, metaIterations: iteration },
     ...{ evalSteps, evalBatch, evalTasks },
+    ...(task === 'sine' ? {} : { head }),
     ...measures,
     ...{ seed, weights: path },
   };
 }
 
-function summary({ settings, path, iteration, before, after, mseBefore, mseAfter }: Facts): string {
+function summary({ settings, path, iteration, head, before, after, mseBefore, mseAfter }: Facts): string {
   const { task, algorithm, evalSteps, evalTasks } = settings;
   const shown = task === 'sine' ? significant : percent;
   const measure = ({ mean, ci95 }: Evaluation) => `${shown(mean)} ± ${shown(ci95)}`;
   const over = `95% interval over ${count(evalTasks)} ${task === 'sine' ? 'fresh waves' : 'tasks of unseen classes'}`;
   return [
-    `${describeTask(settings)}; ${algorithmNames[algorithm]}, ${count(iteration)} meta-iterations (${path})`,
+    `${describeTask(settings)}; ${algorithmNames[algorithm]}, ${count(iteration)} meta-iterations${head === 'fresh' ? ', a fresh last layer' : ''} (${path})`,
     '',
     aligned([
       ...(mseBefore === undefined || mseAfter === undefined

@@ -159,14 +159,22 @@ export function addTrainFlags(command: Command): Command {
 
 /** The flags an evaluation of saved weights may change; what it does not say stays as trained. */
 export function addEvalFlags(command: Command): Command {
-  const changeable = ['shots', 'evalSteps', 'evalBatch', 'evalTasks', 'transductive'] as const;
+  const changeable = ['ways', 'shots', 'evalSteps', 'evalBatch', 'evalTasks', 'transductive'] as const;
   for (const name of changeable) add(command, 'Evaluation', settingOption(name, 'as trained'));
   const alone = new Option('--no-transductive', 'classify each query on its own beside the support set');
   const seed = new Option('--seed <n>', 'of the tasks (default: as trained)');
   add(command, 'Evaluation', alone);
   add(command, 'Evaluation', withValue(seed, rules.seed));
-  add(command, 'Evaluation', withValue(new Option('--ways <n>'), rules.ways).hideHelp()); // to say why not
+  add(command, 'Evaluation', headOption());
   return addCommonFlags(command, 'cores; sine 1');
+}
+
+/** `--head`: where the last layer of a classifier comes from. */
+export function headOption(): Option {
+  const text =
+    'trained: the last layer of the weights, for as many classes as it has; fresh: a new one for any number ' +
+    '(default: trained)';
+  return withValue(new Option('--head <start>', text), oneOf('trained', 'fresh'));
 }
 
 function addCommonFlags(command: Command, workersDefault: string): Command {

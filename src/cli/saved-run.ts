@@ -1,6 +1,8 @@
 /** Reading what a run left: its weights and settings, and what it noted to be gone on with. */
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isShipped, shippedAddress } from '../app/shipped.ts';
 import { fileFault } from '../data/folders.ts';
 import { DataError } from '../errors.ts';
 import { type Notes, readCheckpoint } from '../experiments/durable.ts';
@@ -34,7 +36,7 @@ export interface SavedRun {
 
 /** A file of weights, of whichever kind. */
 export interface ModelFile {
-  /** Of the run, or of the file. */
+  /** Of the run or the file; the working folder for weights that come with the package. */
   readonly folder: string;
   readonly path: string;
   readonly bytes: Uint8Array;
@@ -42,10 +44,14 @@ export interface ModelFile {
 
 /**
  * Reads weights, shipped ones or an adapted model.
- * @param source a run's folder, or a file
+ * @param source a run's folder, a file, or the name of weights that come with the package
  * @throws {DataError} when there are none
  */
 export async function readModelFile(source: string): Promise<ModelFile> {
+  if (isShipped(source)) {
+    const path = fileURLToPath(shippedAddress(source));
+    return { folder: '.', path, bytes: await readFile(path) };
+  }
   const isFolder = await stat(source).then(
     (found) => found.isDirectory(),
     () => false,

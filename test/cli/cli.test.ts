@@ -294,6 +294,14 @@ describe('eval', () => {
     assert.match(stdout, /after 2 steps {4}[\d.]+% ± [\d.]+% {2}\(95% interval over 12 tasks/);
   });
 
+  it('judges shipped weights by their name, and on more classes with a fresh last layer', async () => {
+    const shipped = await result('eval glyphs-5way --shots 1 --eval-tasks 10');
+    assert.ok(Number(shipped.testAccuracy) > 0.6, JSON.stringify(shipped));
+    const wider = await result('eval glyphs-5way --ways 8 --head fresh --eval-batch 8 --eval-tasks 10');
+    assert.deepEqual([wider.ways, wider.head, wider.testAccuracyBefore], [8, 'fresh', 1 / 8]);
+    assert.ok(Number(wider.testAccuracy) > 0.6, JSON.stringify(wider));
+  });
+
   it('judges a sine on Figure 1 and on fresh waves', async () => {
     const trained = await result(`train sine ${tinySine} --out sine-eval`);
     const again = await result('eval sine-eval');
@@ -408,7 +416,7 @@ describe('bad input ends with one line, its exit code, and nothing left behind',
     assert.equal(ways.code, 2);
     assert.match(
       ways.stderr,
-      /--ways: the weights have an output for each of 2 classes: train with --ways 3/,
+      /--ways: the weights have an output for each of 2 classes: train with --ways 3, or pass --head fresh/,
     );
   });
 });
