@@ -2,13 +2,14 @@
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { fileFault, writeAtomically } from '../data/folders.ts';
+import { leafTensors } from '../data/model-tensors.ts';
 import { encodeNpz } from '../data/npz.ts';
 import { encodeSafetensors } from '../data/safetensors.ts';
 import { DataError, OptionError } from '../errors.ts';
 import { type AdaptedModel, decodeAdapted, isAdapted } from '../experiments/adapted.ts';
 import { oneOf, rules, type Settings } from '../experiments/settings.ts';
 import { layoutFor } from '../experiments/setup.ts';
-import { decodeWeights, encodeWeights, leafTensors, type TrainedWeights } from '../experiments/weights.ts';
+import { decodeWeights, encodeWeights, type TrainedWeights } from '../experiments/weights.ts';
 import { exportOnnx } from '../meta/export-onnx.ts';
 import type { Model } from '../nn/model.ts';
 import { aligned, count, describeTask } from './format.ts';
