@@ -14,8 +14,9 @@ export function leafTensors(parameters: Float32Array, { leaves }: Layout): [stri
 
 /** float32 [layout.size] from a tensor for each leaf. Throws as `read` does. */
 export function readLeaves(read: TensorReader, { leaves, size: length }: Layout): Float32Array {
+  const parts = leaves.map(({ name, shape }) => read(name, shape)); // all there, before memory is asked for
   const parameters = new Float32Array(length);
-  for (const { name, shape, offset } of leaves) parameters.set(read(name, shape), offset);
+  for (const [i, { offset }] of leaves.entries()) parameters.set(parts[i]!, offset);
   return parameters;
 }
 
