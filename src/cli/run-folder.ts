@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileFault, writeAtomically } from '../data/folders.ts';
 import { lockFile, lockOf, type Release } from '../data/lock.ts';
-import { DataError, OptionError } from '../errors.ts';
+import { OptionError } from '../errors.ts';
 
 export const weightsFile = 'weights.safetensors';
 export const metricsFile = 'metrics.jsonl';
@@ -103,14 +103,8 @@ export class RunFolder {
 
   /** @throws {DataError} when the file can not be written, as on a full disk */
   async write(name: string, content: string | Uint8Array): Promise<void> {
-    const path = this.file(name);
-    try {
-      await writeAtomically(path, typeof content === 'string' ? new TextEncoder().encode(content) : content);
-    } catch (cause) {
-      throw new DataError(`could not write ${path} (${fileFault(cause)}): make room or give another --out`, {
-        cause,
-      });
-    }
+    const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;
+    await writeAtomically(this.file(name), bytes);
     this.#written.add(name);
   }
 

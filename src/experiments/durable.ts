@@ -239,11 +239,9 @@ export class DurableTraining {
     const written = this.#writing.then(async () => {
       await writeAtomically(file, bytes).catch((cause) => {
         this.#unsaved = true;
-        throw new DataError(
-          `could not write ${file} (${fileFault(cause)}): make room or make it writable, and go on; ` +
-            'a checkpoint written before is still whole',
-          { cause },
-        );
+        throw new DataError(`${(cause as Error).message}; a checkpoint written before is still whole`, {
+          cause,
+        });
       });
       this.#savedAt = performance.now();
       this.#isOnDisk = true;
