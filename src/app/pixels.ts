@@ -23,9 +23,9 @@ export type RawImage = Float32Array | Uint8Array | Uint8ClampedArray | PixelImag
  * - `Float32Array` of [height, width, channels] as the model takes it, each value in [0, 1];
  * - `Uint8Array` or `Uint8ClampedArray` of the same shape, 0 … 255;
  * - `ImageData`, or any `{ width, height, data }` of RGBA bytes: stretched to the model's size by averaging,
- *   turned gray (Rec. 601) where the model has one channel, transparency on white;
+ *   turned gray of the same luminance where the model has one channel, transparency on white;
  * - in Node the path (or address) of a JPEG, PNG or WebP file, read as `imageFolder` reads them; in browsers the
- *   address of an image, decoded and then taken as `ImageData`.
+ *   address of an image, decoded and then taken as `ImageData`; of a `File` or `Blob`, `URL.createObjectURL` of it.
  */
 export type ImageInput = RawImage | string | URL;
 
@@ -57,7 +57,8 @@ export function writeImage(
   } else {
     const { width, height, data } = requirePicture(image, where);
     const [rows, columns, channels] = shape as [number, number, number];
-    out.set(stretch(onPaper(data, channels), [height, width, channels], [rows, columns]), offset);
+    const colours = stretch(onPaper(data), [height, width, 3], [rows, columns]);
+    out.set(channels === 1 ? luminance(colours) : colours, offset);
   }
 }
 
@@ -89,18 +90,30 @@ function describe(value: unknown): string {
   return typeof value === 'object' && value !== null ? `a ${value.constructor?.name}` : String(value);
 }
 
-/** RGBA bytes on white paper → float32 [pixels, channels]: one gray, or three of colour. */
-function onPaper(data: Uint8Array | Uint8ClampedArray, channels: number): Float32Array {
+/** RGBA bytes on white paper → float32 [pixels, 3]. */
+function onPaper(data: Uint8Array | Uint8ClampedArray): Float32Array {
   const pixels = data.length / 4;
-  const out = new Float32Array(pixels * channels);
+  const out = new Float32Array(pixels * 3);
   for (let i = 0; i < pixels; i++) {
-    const [red, green, blue, alpha] = data.subarray(4 * i, 4 * i + 4) as unknown as readonly number[];
-    const cover = alpha! / 255;
-    const shown = (value: number) => 1 - cover + cover * (value / 255);
-    if (channels === 1) out[i] = shown(0.299 * red! + 0.587 * green! + 0.114 * blue!);
-    else out.set([shown(red!), shown(green!), shown(blue!)], 3 * i);
+    const cover = data[4 * i + 3]! / 255;
+    for (let c = 0; c < 3; c++) out[3 * i + c] = 1 - cover + cover * (data[4 * i + c]! / 255);
   }
   return out;
+}
+
+/** [pixels, 3] → [pixels]: the gray that sends out as much light (Rec. 709), as `imageFolder` makes it of files. */
+function luminance(colours: Float32Array): Float32Array {
+  return Float32Array.from({ length: colours.length / 3 }, (_, i) => {
+    const [red, green, blue] = colours.subarray(3 * i, 3 * i + 3) as unknown as [number, number, number];
+    if (red === green && green === blue) return red;
+    const light = 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+    return light <= 0.0031308 ? 12.92 * light : 1.055 * light ** (1 / 2.4) - 0.055; // sRGB
+  });
+}
+
+/** sRGB's value as light. */
+function linear(value: number): number {
+  return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
 }
 
 /** Stretches [height, width, channels] to [rows, columns, channels], one axis after the other. */

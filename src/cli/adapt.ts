@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Prediction } from '../app/classifier.ts';
 import { load, loadAdapted } from '../app/node.ts';
-import { fileFault, writeAtomically } from '../data/folders.ts';
+import { writeAtomically } from '../data/folders.ts';
 import { labelledFolder } from '../data/labelled-folder.ts';
-import { DataError, OptionError } from '../errors.ts';
+import { OptionError } from '../errors.ts';
 import type { HeadStart } from '../experiments/heads.ts';
 import { rules } from '../experiments/settings.ts';
 import { aligned, count, percent, significant } from './format.ts';
@@ -80,11 +80,7 @@ async function adapt(weights: string, flags: AdaptFlags): Promise<void> {
     );
     progress.stop();
     const bytes = classifier.save();
-    await writeAtomically(out, bytes).catch((cause) => {
-      throw new DataError(`could not write ${out} (${fileFault(cause)}): make room or give another --out`, {
-        cause,
-      });
-    });
+    await writeAtomically(out, bytes);
     const classes = classifier.labels.map((label) => ({
       label,
       examples: examples.filter((example) => example.label === label).length,

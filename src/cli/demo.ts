@@ -2,6 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { requireUnlocked } from '../data/lock.ts';
 import { adaptToSines } from '../experiments/run.ts';
 import { resolveSettings, type Settings } from '../experiments/settings.ts';
 import { evaluationOptions, setUp, trainingOptions } from '../experiments/setup.ts';
@@ -13,7 +14,7 @@ import { untilInterrupted } from './interrupt.ts';
 import { startRuntimes } from './machine.ts';
 import { type Progress, terminalProgress } from './progress.ts';
 import { performRun, type RunResult } from './run.ts';
-import { RunFolder } from './run-folder.ts';
+import { RunFolder, weightsFile } from './run-folder.ts';
 
 const folder = join('runs', 'demo');
 
@@ -106,9 +107,10 @@ function fromScratch<T>(
   });
 }
 
-/** The demo's own folder, without what an earlier demo left in it. */
+/** The demo's own folder, without what an earlier demo left in it. @throws {DataError} when one is running there */
 async function emptied(name: string): Promise<RunFolder> {
   const path = join(folder, name);
+  requireUnlocked(join(path, weightsFile));
   await rm(path, { recursive: true, force: true });
   return RunFolder.create(path);
 }

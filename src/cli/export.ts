@@ -1,14 +1,15 @@
 /** `anole export`: the weights of a run, or an adapted model, in formats that apps and other tools read. */
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { fileFault, writeAtomically } from '../data/folders.ts';
+import { writeAtomically } from '../data/folders.ts';
+import { leafTensors } from '../data/model-tensors.ts';
 import { encodeNpz } from '../data/npz.ts';
 import { encodeSafetensors } from '../data/safetensors.ts';
-import { DataError, OptionError } from '../errors.ts';
+import { OptionError } from '../errors.ts';
 import { type AdaptedModel, decodeAdapted, isAdapted } from '../experiments/adapted.ts';
 import { oneOf, rules, type Settings } from '../experiments/settings.ts';
 import { layoutFor } from '../experiments/setup.ts';
-import { decodeWeights, encodeWeights, leafTensors, type TrainedWeights } from '../experiments/weights.ts';
+import { decodeWeights, encodeWeights, type TrainedWeights } from '../experiments/weights.ts';
 import { exportOnnx } from '../meta/export-onnx.ts';
 import type { Model } from '../nn/model.ts';
 import { aligned, count, describeTask } from './format.ts';
@@ -75,11 +76,7 @@ async function exportRun(run: string, flags: ExportFlags): Promise<void> {
     throw new OptionError(`out: ${out} is what is exported, and holds more than that: give another file`);
   }
   const bytes = encode(content, flags);
-  await writeAtomically(out, bytes).catch((cause) => {
-    throw new DataError(`could not write ${out} (${fileFault(cause)}): make room or give another --out`, {
-      cause,
-    });
-  });
+  await writeAtomically(out, bytes);
   const facts = { format, bytes: bytes.length, parameters: parameters.length, file: out };
   console.log(
     flags.json ? JSON.stringify({ event: 'export', ...facts, run: path }) : summary(settings, facts),

@@ -1,13 +1,14 @@
 /** The folder of a run: its weights, metrics and pictures, each written whole or not at all. */
-import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileFault, writeAtomically } from '../data/folders.ts';
-import { DataError, OptionError } from '../errors.ts';
+import { lockFile, lockOf, type Release } from '../data/lock.ts';
+import { OptionError } from '../errors.ts';
 
 export const weightsFile = 'weights.safetensors';
 export const metricsFile = 'metrics.jsonl';
 
+/** A run's folder, which no other process can write a run to until `unlock` or the end of this one. */
 export class RunFolder {
   readonly path: string;
   /** The outermost folder that was made for it, if any was. */
@@ -17,7 +18,9 @@ export class RunFolder {
   /** Whether it was empty before this run, so that nothing in it is worth keeping when the run fails. */
   readonly isNew: boolean;
 
-  private constructor(path: string, made: string | undefined, isNew: boolean) {
+  #release: Release | undefined;
+
+  private constructor(path: string, isNew: boolean, made?: string) {
     this.path = path;
     this.isNew = isNew;
     this.#made = made;
@@ -25,35 +28,45 @@ export class RunFolder {
 
   /**
    * Makes the folder and sees that it can be written to.
-   * @throws {OptionError} when it can not, or is not empty
+   * @throws {OptionError} when it can not be made, or is not empty
+   * @throws {DataError} when it can not be written to, or another process writes there
    */
   static async create(path: string): Promise<RunFolder> {
-    const existing = await readdir(path).catch(() => []);
-    if (existing.length > 0) {
+    const made = await mkdir(path, { recursive: true }).catch((cause) => {
+      const fault = `can not write to ${path} (${fileFault(cause)})`;
+      throw new OptionError(`out: ${fault}: give a folder that can be made`, { cause });
+    });
+    const folder = new RunFolder(path, true, made);
+    try {
+      await folder.#lock();
+      const others = (await readdir(path)).filter((name) => name !== lockOf(weightsFile));
+      if (others.length === 0) return folder;
       throw new OptionError(
         `out: ${path} already has files in it: give another folder, or go on with a run by --resume ${path}`,
       );
-    }
-    let made: string | undefined;
-    try {
-      made = await mkdir(path, { recursive: true });
-      const probe = join(path, `.${randomUUID()}`);
-      await writeFile(probe, '');
-      await rm(probe);
-    } catch (cause) {
-      const folder = new RunFolder(path, made, true);
+    } catch (error) {
       await folder.discard();
-      throw new OptionError(
-        `out: can not write to ${path} (${fileFault(cause)}): give a folder that can be made`,
-        { cause },
-      );
+      throw error;
     }
-    return new RunFolder(path, made, true);
   }
 
-  /** The folder of a run to go on with. */
-  static of(path: string): RunFolder {
-    return new RunFolder(path, undefined, false);
+  /**
+   * The folder of a run to go on with.
+   * @throws {DataError} when it can not be written to, or another process writes there
+   */
+  static async of(path: string): Promise<RunFolder> {
+    const folder = new RunFolder(path, false);
+    await folder.#lock();
+    return folder;
+  }
+
+  async #lock(): Promise<void> {
+    this.#release = await lockFile(this.file(weightsFile));
+  }
+
+  /** Lets other processes write to it. */
+  unlock(): void {
+    this.#release?.();
   }
 
   /** `runs/<task>-<time>`, with a number behind it when that is taken. */
@@ -90,19 +103,14 @@ export class RunFolder {
 
   /** @throws {DataError} when the file can not be written, as on a full disk */
   async write(name: string, content: string | Uint8Array): Promise<void> {
-    const path = this.file(name);
-    try {
-      await writeAtomically(path, typeof content === 'string' ? new TextEncoder().encode(content) : content);
-    } catch (cause) {
-      throw new DataError(`could not write ${path} (${fileFault(cause)}): make room or give another --out`, {
-        cause,
-      });
-    }
+    const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;
+    await writeAtomically(this.file(name), bytes);
     this.#written.add(name);
   }
 
-  /** Takes away what was written and every folder made for it that is empty then; not of an older run. */
+  /** Unlocks it, takes away what was written and every folder made for it that is empty then; not of an older run. */
   async discard(): Promise<void> {
+    this.unlock();
     if (!this.isNew) return;
     for (const name of this.#written) await rm(this.file(name), { force: true });
     if (this.#made === undefined) return;

@@ -22,7 +22,7 @@ export interface RunEvent {
 }
 
 export interface RunRequest {
-  /** An empty one, or that of a run to go on with. */
+  /** An empty one, or that of a run to go on with. Unlocked at the end. */
   readonly folder: RunFolder;
   readonly progress: Progress;
   /** @default cores, at most as many as tasks run at the same time */
@@ -88,6 +88,7 @@ export async function performRun(setup: Setup, request: RunRequest): Promise<Run
     throw await run.stopped(error);
   } finally {
     run.closeLog();
+    request.folder.unlock();
   }
 }
 

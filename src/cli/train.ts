@@ -123,10 +123,11 @@ async function resumeRun(
     onEvent(before);
     return [settings, before];
   }
+  const locked = await RunFolder.of(folder);
   const progress = terminalProgress(flags);
   const setup = setUp(settings, await readImages(settings, { data, progress }));
-  const request = { ...flags, device, data, tensorboard, before, folder: RunFolder.of(folder), onEvent };
-  return [settings, await performRun(setup, { ...request, progress })];
+  const request = { ...flags, device, data, tensorboard, before, folder: locked, progress, onEvent };
+  return [settings, await performRun(setup, request)];
 }
 
 /** The settings of a run with what is given beside `--resume`; whether they may differ is decided later. */

@@ -4,6 +4,7 @@ import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { env, platform } from 'node:process';
 import envPaths from 'env-paths';
+import { DataError } from '../errors.ts';
 
 /** Fetched data sets: `ANOLE_DATA` if set, else the system's folder such as `~/.local/share/anole`. */
 export function dataFolder(): string {
@@ -18,21 +19,25 @@ export function cacheFolder(): string {
 /**
  * Writes a file whole or not at all, so that no reader ever sees half of it, not even after a power cut:
  * a temporary file beside it is written, flushed to the disk and renamed. Makes its folder.
+ * @throws {DataError} when it can not be written, as on a full disk; what was there before stays whole
  */
 export async function writeAtomically(
   path: string,
   bytes: Uint8Array | readonly Uint8Array[],
 ): Promise<void> {
   const folder = dirname(path);
-  await mkdir(folder, { recursive: true });
   const temporary = `${path}.${randomUUID()}.tmp`;
   try {
+    await mkdir(folder, { recursive: true });
     await writeFlushed(temporary, bytes);
     await rename(temporary, path);
     await flushFolder(folder);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => {}); // the first error is the one to tell
+    throw new DataError(
+      `could not write ${path} (${fileFault(cause)}): make room or make it writable, or give another place`,
+      { cause },
+    );
   }
 }
 

@@ -11,6 +11,7 @@
  * Typed arrays are little-endian on every machine JavaScript meets today, so bytes are copied as they are.
  */
 import { DataError, OptionError, ShapeError } from '../errors.ts';
+import { isObject } from './json.ts';
 
 /** The dtypes JavaScript has a typed array for: the name in a file and the array. */
 const formats = {
@@ -211,10 +212,6 @@ function hiddenFault(json: string): string | undefined {
 
 function damaged(where: string, fault: string, cause?: unknown): DataError {
   return new DataError(`${where}: not a sound safetensors file, ${fault}: fetch or save it again`, { cause });
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isSizes(value: unknown): value is readonly number[] {

@@ -3,13 +3,15 @@
  * set, too, as `support` [S, …], since batch norm sees every query beside it; labels and settings in the
  * metadata. Needs no optimizer's state: it is done with learning.
  */
+import { isObject, parsed } from '../data/json.ts';
+import { leafTensors, readLeaves, tensorReader } from '../data/model-tensors.ts';
 import { decodeSafetensors, encodeSafetensors } from '../data/safetensors.ts';
 import { DataError } from '../errors.ts';
 import { size } from '../graph/type.ts';
 import type { Model } from '../nn/model.ts';
 import type { Settings } from './settings.ts';
 import { layoutFor } from './setup.ts';
-import { isObject, leafTensors, parsed, readLeaves, settingsIn, tensorReader } from './weights.ts';
+import { settingsIn } from './weights.ts';
 
 const format = 'anole adapted 1';
 

@@ -13,7 +13,8 @@
  * every point of the learning curve, at the end, and when training ends early (`signal`, a loss that is not
  * finite). A process that is killed outright loses what came after the last of these. Calling again with a
  * file that is done trains nothing and returns what it came to. Weights and curve depend on the settings
- * alone; seconds are those of all the processes together.
+ * alone; seconds are those of all the processes together. One process at a time may train with a file: the
+ * command line sees to it by a lock, `trainDurably` leaves it to its caller.
  *
  * `DurableTraining` is the same in parts, for callers that keep more in the checkpoint (`notes`) or end it
  * their own way.
@@ -238,11 +239,9 @@ export class DurableTraining {
     const written = this.#writing.then(async () => {
       await writeAtomically(file, bytes).catch((cause) => {
         this.#unsaved = true;
-        throw new DataError(
-          `could not write ${file} (${fileFault(cause)}): make room or make it writable, and go on; ` +
-            'a checkpoint written before is still whole',
-          { cause },
-        );
+        throw new DataError(`${(cause as Error).message}; a checkpoint written before is still whole`, {
+          cause,
+        });
       });
       this.#savedAt = performance.now();
       this.#isOnDisk = true;

@@ -1,4 +1,5 @@
 /** What a checkpoint holds of a run beside its state, as JSON: the learning curve, seconds, and notes. */
+import { isObject } from '../data/json.ts';
 import { DataError } from '../errors.ts';
 import type { CurvePoint } from './run.ts';
 
@@ -90,8 +91,4 @@ function isStored(value: unknown): value is StoredNumber {
 
 function isDuration(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -8,12 +8,13 @@
  * as in Adafactor (Shazeer and Stern, 2018). Leaves of one axis are kept as they are. What that costs in
  * accuracy, and what other ways of saving cost, is measured in docs/guides/first-classifier.md.
  */
+import { isObject, parsed } from '../data/json.ts';
+import { leafTensors, readLeaves, type TensorReader, tensorReader } from '../data/model-tensors.ts';
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../data/safetensors.ts';
 import { DataError } from '../errors.ts';
 import { type Shape, size } from '../graph/type.ts';
 import type { Initialization } from '../meta/adapt.ts';
 import { type CheckpointLayout, decodeCheckpoint } from '../meta/checkpoint.ts';
-import type { Layout } from '../nn/parameters.ts';
 import type { OptimizerState } from '../optim/optimizer.ts';
 import { checkSettings, type Settings } from './settings.ts';
 import { layoutFor } from './setup.ts';
@@ -83,21 +84,6 @@ export function decodeWeights(bytes: Uint8Array, name: string): TrainedWeights {
   return { settings, start, made: isObject(made) ? made : {} };
 }
 
-/** A tensor for each leaf. */
-export function leafTensors(parameters: Float32Array, { leaves }: Layout): [string, StoredTensor][] {
-  return leaves.map(({ name, shape, offset }) => [
-    name,
-    { dtype: 'float32', shape, data: parameters.slice(offset, offset + size(shape)) },
-  ]);
-}
-
-/** float32 [layout.size] from a tensor for each leaf. */
-export function readLeaves(read: TensorReader, { leaves, size: length }: Layout): Float32Array {
-  const parameters = new Float32Array(length);
-  for (const { name, shape, offset } of leaves) parameters.set(read(name, shape), offset);
-  return parameters;
-}
-
 function readState(read: TensorReader, { model, innerOptimizer }: CheckpointLayout): OptimizerState {
   const { layout } = model;
   const types = innerOptimizer.state({ dtype: 'float32', shape: [layout.size] });
@@ -141,43 +127,6 @@ function inFull(part: (which: string, length: number) => Float32Array, shape: Sh
   );
 }
 
-/** Gives a tensor of a file as float32, checked. */
-export interface TensorReader {
-  /** @throws {DataError} when it is missing, of another type or shape, or not finite */
-  (tensor: string, shape: Shape): Float32Array;
-  /** @throws {DataError} when there are tensors that nobody asked for */
-  finish(): void;
-}
-
-/** @param file its name, for messages */
-export function tensorReader(tensors: Readonly<Record<string, StoredTensor>>, file: string): TensorReader {
-  const remedy = 'save it again, or with this version of anole';
-  const asked = new Set<string>();
-  const read = (name: string, shape: Shape): Float32Array => {
-    asked.add(name);
-    const tensor = Object.hasOwn(tensors, name) ? tensors[name] : undefined;
-    const wanted = `float32[${shape}]`;
-    const found = tensor === undefined ? 'none' : `${tensor.dtype}[${tensor.shape}]`;
-    if (found !== wanted) {
-      throw new DataError(`${file}: tensor "${name}": expected ${wanted}, found ${found}: ${remedy}`);
-    }
-    const data = tensor!.data as Float32Array;
-    const bad = data.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) {
-      throw new DataError(
-        `${file}: tensor "${name}": expected finite numbers, found ${data[bad]} at ${bad}: train it anew`,
-      );
-    }
-    return data;
-  };
-  const finish = () => {
-    const further = Object.keys(tensors).find((name) => !asked.has(name));
-    if (further === undefined) return;
-    throw new DataError(`${file}: tensor "${further}": expected none of that name: ${remedy}`);
-  };
-  return Object.assign(read, { finish });
-}
-
 /** The settings in a file. @throws {DataError} when they are not ones this version knows */
 export function settingsIn(values: unknown, name: string): Settings {
   try {
@@ -189,17 +138,4 @@ export function settingsIn(values: unknown, name: string): Settings {
       { cause },
     );
   }
-}
-
-/** What the JSON says, or nothing where it is none. */
-export function parsed(text: string | undefined): unknown {
-  try {
-    return text === undefined ? undefined : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

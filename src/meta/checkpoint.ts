@@ -3,10 +3,12 @@
  * `conv1/filter`; the optimizers' state as `inner/secondMoments` and `outer/…`; in the metadata the
  * settings, the iteration and the state of the random stream, so that the run can be gone on with.
  */
+import { isObject, parsed } from '../data/json.ts';
+import { leafTensors, readLeaves, tensorReader } from '../data/model-tensors.ts';
 import type { RandomState } from '../data/random.ts';
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../data/safetensors.ts';
 import { DataError, OptionError } from '../errors.ts';
-import { float32, type Shape, size } from '../graph/type.ts';
+import { float32, type Shape } from '../graph/type.ts';
 import type { Model } from '../nn/model.ts';
 import type { Optimizer, OptimizerState } from '../optim/optimizer.ts';
 import { type OuterOptimizerName, outerOptimizers } from './outer-step.ts';
@@ -34,16 +36,17 @@ export interface CheckpointContent extends CheckpointLayout {
 /** The bytes of a checkpoint. Equal arguments give equal bytes. */
 export function encodeCheckpoint(content: CheckpointContent): Uint8Array {
   const { state, settings, progress } = content;
-  const vectors: Record<string, Float32Array> = {};
-  for (const { name, shape, offset } of content.model.layout.leaves) {
-    vectors[name] = state.parameters.subarray(offset, offset + size(shape));
-  }
-  for (const [name, vector] of Object.entries(state.innerState)) vectors[`inner/${name}`] = vector;
-  for (const [name, vector] of Object.entries(state.outerState)) vectors[`outer/${name}`] = vector;
-  const tensors = expectedTensors(content).map(({ name, shape }): [string, StoredTensor] => [
-    name,
-    { dtype: 'float32', shape, data: vectors[name]!.slice() }, // a copy that no thread shares
-  ]);
+  const { inner, outer } = stateShapes(content);
+  const stored = (prefix: string, vectors: OptimizerState, shapes: readonly NamedShape[]) =>
+    shapes.map(([key, shape]): [string, StoredTensor] => [
+      `${prefix}/${key}`,
+      { dtype: 'float32', shape, data: vectors[key]!.slice() }, // a copy that no thread shares
+    ]);
+  const tensors = [
+    ...leafTensors(state.parameters, content.model.layout),
+    ...stored('inner', state.innerState, inner),
+    ...stored('outer', state.outerState, outer),
+  ];
   return encodeSafetensors(Object.fromEntries(tensors), {
     format,
     settings: JSON.stringify(settings),
@@ -82,9 +85,9 @@ export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
         'give weights that this version of anole saved',
     );
   }
-  const settings = readJson(metadata.settings);
-  const random = readJson(metadata.random);
-  const progress = readJson(metadata.progress);
+  const settings = parsed(metadata.settings);
+  const random = parsed(metadata.random);
+  const progress = parsed(metadata.progress);
   const iteration = Number(metadata.iteration);
   if (!isObject(settings)) {
     throw new DataError(`${name}: its settings are not a JSON object: save it again`);
@@ -100,29 +103,22 @@ export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
     ...(isObject(progress) ? { progress } : {}),
     iteration,
     state: (layout) => {
-      const expected = expectedTensors(layout);
-      checkTensors(tensors, expected, name);
-      const vector = (key: string) => tensors[key]!.data as Float32Array;
-      const parameters = new Float32Array(layout.model.layout.size);
-      for (const leaf of layout.model.layout.leaves) parameters.set(vector(leaf.name), leaf.offset);
-      const stateOf = (prefix: string): OptimizerState =>
-        Object.fromEntries(
-          expected.flatMap((tensor) =>
-            tensor.name.startsWith(prefix) ? [[tensor.name.slice(prefix.length), vector(tensor.name)]] : [],
-          ),
-        );
-      return { iteration, parameters, innerState: stateOf('inner/'), outerState: stateOf('outer/'), random };
+      const read = tensorReader(tensors, name);
+      const parameters = readLeaves(read, layout.model.layout);
+      const { inner, outer } = stateShapes(layout);
+      const stateOf = (prefix: string, shapes: readonly NamedShape[]): OptimizerState =>
+        Object.fromEntries(shapes.map(([key, shape]) => [key, read(`${prefix}/${key}`, shape)]));
+      const [innerState, outerState] = [stateOf('inner', inner), stateOf('outer', outer)];
+      read.finish();
+      return { iteration, parameters, innerState, outerState, random };
     },
   };
 }
 
-interface ExpectedTensor {
-  readonly name: string;
-  readonly shape: Shape;
-}
+type NamedShape = readonly [name: string, shape: Shape];
 
-/** The tensors of a checkpoint, in the order they are written and checked. */
-function expectedTensors({ model, innerOptimizer, outerOptimizer = 'sgd' }: CheckpointLayout) {
+/** The vectors of the optimizers' states, in the order they are written and checked. */
+function stateShapes({ model, innerOptimizer, outerOptimizer = 'sgd' }: CheckpointLayout) {
   const { leaves, size: parameters } = model.layout;
   const taken = leaves.find(({ name }) => /^(inner|outer)\//.test(name));
   if (taken !== undefined) {
@@ -130,57 +126,9 @@ function expectedTensors({ model, innerOptimizer, outerOptimizer = 'sgd' }: Chec
       `checkpoint: "${taken.name}" is the name of an optimizer's state: rename the parameter`,
     );
   }
-  const stateOf = (prefix: string, optimizer: Optimizer): ExpectedTensor[] =>
-    Object.entries(optimizer.state(float32(parameters))).map(([name, { shape }]) => ({
-      name: `${prefix}${name}`,
-      shape,
-    }));
-  return [
-    ...leaves.map(({ name, shape }): ExpectedTensor => ({ name, shape })),
-    ...stateOf('inner/', innerOptimizer),
-    ...stateOf('outer/', outerOptimizers[outerOptimizer]),
-  ];
-}
-
-function checkTensors(
-  tensors: Readonly<Record<string, StoredTensor>>,
-  expected: readonly ExpectedTensor[],
-  file: string,
-): void {
-  const remedy = 'give weights of the same model and optimizers, or train them anew';
-  for (const { name, shape } of expected) {
-    const tensor = Object.hasOwn(tensors, name) ? tensors[name] : undefined;
-    const wanted = `float32[${shape}]`;
-    const found = tensor === undefined ? 'none' : `${tensor.dtype}[${tensor.shape}]`;
-    if (found !== wanted) {
-      throw new DataError(`${file}: tensor "${name}": expected ${wanted}, found ${found}: ${remedy}`);
-    }
-    const data = tensor!.data as Float32Array;
-    const bad = data.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) {
-      throw new DataError(
-        `${file}: tensor "${name}": expected finite numbers, found ${data[bad]} at ${bad}: train it anew, ` +
-          'with a lower learning rate if that is where it came from',
-      );
-    }
-  }
-  const known = new Set(expected.map(({ name }) => name));
-  const further = Object.keys(tensors).find((name) => !known.has(name));
-  if (further !== undefined) {
-    throw new DataError(`${file}: tensor "${further}": expected none of that name: ${remedy}`);
-  }
-}
-
-function readJson(text: string | undefined): unknown {
-  try {
-    return text === undefined ? undefined : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  const shapesOf = (optimizer: Optimizer) =>
+    Object.entries(optimizer.state(float32(parameters))).map(([key, { shape }]): NamedShape => [key, shape]);
+  return { inner: shapesOf(innerOptimizer), outer: shapesOf(outerOptimizers[outerOptimizer]) };
 }
 
 function isRandomState(value: unknown): value is RandomState {

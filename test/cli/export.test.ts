@@ -74,7 +74,7 @@ describe('anole export', () => {
     [
       'export sine --format npz --out sine/metrics.jsonl/x',
       1,
-      /could not write .* \(.*file\): make room or give/,
+      /could not write .* \(.*file\): make room or make it writable/,
     ],
   ];
   for (const [args, code, message] of refused) {

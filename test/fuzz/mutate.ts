@@ -19,6 +19,29 @@ const extremes = [
   2n ** 64n - 1n,
 ];
 
+/** Values that a setting or an entry should not have, and some that it may. */
+export const strangeValues: readonly unknown[] = [
+  ...[
+    null,
+    true,
+    false,
+    0,
+    -0,
+    -1,
+    0.5,
+    1e308,
+    -1e308,
+    2 ** 53,
+    '',
+    'cpu',
+    'sine',
+    '__proto__',
+    '5',
+    'x'.repeat(9999),
+  ],
+  ...[[], [1], {}, { a: {} }, 'omniglot', 'adam', 'reptile', 3, 10],
+];
+
 export interface Mutation {
   /** Where the damage is done nine times of ten: the bytes of a header, say. @default the whole file */
   readonly target?: readonly [number, number];

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { writeAtomically } from '../../data/folders.ts';
+import { lockFile } from '../../data/lock.ts';
 import { DataError, OptionError } from '../../errors.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
 import type { Done, Json, Plan, Report, Unit, UnitContext } from './experiment.ts';
@@ -69,19 +70,16 @@ interface Stored {
 export class Runner {
   readonly #plan: Plan;
   readonly #options: RunnerOptions;
-  readonly #units: Map<string, StoredUnit>;
-  readonly #secondsBefore: number;
-  readonly #cpuSecondsBefore: number;
+  #units = new Map<string, StoredUnit>();
+  #secondsBefore = 0;
+  #cpuSecondsBefore = 0;
   readonly #began = performance.now();
   readonly #cpuBefore = process.cpuUsage();
   #writing: Promise<void> = Promise.resolve();
 
-  private constructor(plan: Plan, options: RunnerOptions, stored: Stored | undefined) {
+  private constructor(plan: Plan, options: RunnerOptions) {
     this.#plan = plan;
     this.#options = options;
-    this.#units = new Map(Object.entries(stored?.units ?? {}));
-    this.#secondsBefore = stored?.seconds ?? 0;
-    this.#cpuSecondsBefore = stored?.cpuSeconds ?? 0;
   }
 
   /**
@@ -90,24 +88,33 @@ export class Runner {
    * @throws {DataError} when it is damaged
    */
   static async open(plan: Plan, options: RunnerOptions): Promise<Runner> {
-    const path = join(options.folder, stateFile);
-    const stored = await readState(path);
-    if (stored !== undefined && stored.experiment !== options.name) {
+    const runner = new Runner(plan, options);
+    await runner.#read();
+    return runner;
+  }
+
+  async #read(): Promise<void> {
+    const { folder, name } = this.#options;
+    const stored = await readState(join(folder, stateFile));
+    if (stored === undefined) return;
+    if (stored.experiment !== name) {
       throw new OptionError(
-        `out: ${options.folder} holds "${stored.experiment}", not "${options.name}": give another folder`,
+        `out: ${folder} holds "${stored.experiment}", not "${name}": give another folder`,
       );
     }
-    for (const { id, settings } of plan.units) {
-      const before = stored?.units[id];
+    for (const { id, settings } of this.#plan.units) {
+      const before = stored.units[id];
       if (before === undefined) continue;
       const change = firstChange(before.settings, settings);
       if (change !== undefined) {
         throw new OptionError(
-          `out: ${options.folder} has "${id}" with ${change}: give another folder, or the options it began with`,
+          `out: ${folder} has "${id}" with ${change}: give another folder, or the options it began with`,
         );
       }
     }
-    return new Runner(plan, options, stored);
+    this.#units = new Map(Object.entries(stored.units));
+    this.#secondsBefore = stored.seconds;
+    this.#cpuSecondsBefore = stored.cpuSeconds;
   }
 
   /** The units asked for. */
@@ -147,8 +154,22 @@ export class Runner {
     return this.#plan.report(done);
   }
 
-  /** Does all units asked for that are not done yet. */
+  /**
+   * Does all units asked for that are not done yet.
+   * @throws {DataError} when another process does units of this folder
+   */
   async run(): Promise<void> {
+    if (this.chosen.every((unit) => this.outcome(unit) !== undefined)) return;
+    const unlock = await lockFile(join(this.#options.folder, stateFile));
+    try {
+      await this.#read(); // what a process that held the lock has done since
+      await this.#runUnits();
+    } finally {
+      unlock();
+    }
+  }
+
+  async #runUnits(): Promise<void> {
     const { workers, startRuntime, signal } = this.#options;
     const waiting = this.chosen.filter((unit) => this.outcome(unit) === undefined);
     if (waiting.length === 0) return;

@@ -1,4 +1,11 @@
 import { webRuntime } from 'anole';
+import { fitPictures } from './pictures.js';
 import { work } from './work.js';
 
-webRuntime({ wasmFolder: '/wasm' }).then(work).then(postMessage);
+async function results() {
+  const runtime = await webRuntime({ wasmFolder: '/wasm' });
+  const pictures = await fitPictures((name) => `/pictures/${name}`, { runtime });
+  return { ...(await work(runtime)), pictures };
+}
+
+results().then(postMessage);
