@@ -107,8 +107,7 @@ async function runContent(bytes: Uint8Array, path: string, folder: string): Prom
   const { testAccuracy, testAccuracyCi95, testMse, testMseCi95, evalTasks } = result ?? {};
   const { shots } = settings;
   const measured = { testAccuracy, testAccuracyCi95, testMse, testMseCi95, evalTasks, shots };
-  const facts = result === undefined ? {} : { ...measured, version };
-  const weights = { settings, start, made: { ...facts, ...made } };
+  const weights = { settings, start, made: { ...(result && measured), ...made, version } };
   return { settings, model: layoutFor(settings).model, parameters: start.parameters, weights };
 }
 
