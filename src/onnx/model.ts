@@ -55,6 +55,8 @@ export class ModelBuilder {
   readonly #nodes: OnnxNode[] = [];
   readonly #makers = new Map<string, OnnxNode>();
   readonly #initializers: Initializer[] = [];
+  /** The same by type and shape. */
+  readonly #initializersOf = new Map<string, Initializer[]>();
   readonly #known = new Map<string, string>();
   readonly #inputs: ValueInfo[] = [];
   readonly #renamed = new Map<string, string>();
@@ -203,19 +205,24 @@ export class ModelBuilder {
     return name;
   }
 
+  /** A constant, new or already there. */
   #initializer(elementType: number, shape: Shape, data: InitializerData): string {
-    const add = (name: string) => this.#initializers.push({ name, elementType, shape, data });
-    if (data.length > 1024) {
-      const name = this.#newName();
-      add(name);
-      return name;
-    }
-    // Object.is tells −0 from 0, and so must the key.
-    const content = Array.from(data as ArrayLike<number | bigint>, (x) =>
-      Object.is(x, -0) ? '-0' : String(x),
-    );
-    return this.#once(`constant ${elementType} [${shape.join()}] ${content.join()}`, add);
+    const key = `${elementType} [${shape.join()}]`;
+    const alike = this.#initializersOf.get(key) ?? [];
+    this.#initializersOf.set(key, alike);
+    const known = alike.find((other) => sameBytes(other.data, data));
+    if (known !== undefined) return known.name;
+    const initializer = { name: this.#newName(), elementType, shape, data };
+    this.#initializers.push(initializer);
+    alike.push(initializer);
+    return initializer.name;
   }
+}
+
+/** Tells −0 from 0, and equal NaNs from others. */
+function sameBytes(a: InitializerData, b: InitializerData): boolean {
+  const [x, y] = [a, b].map((data) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return x!.length === y!.length && x!.every((byte, i) => byte === y![i]);
 }
 
 /** What a graph tells of a value that goes in or comes out. */
