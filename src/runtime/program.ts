@@ -5,6 +5,7 @@
 import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'onnxruntime-common';
 import { DataError, OptionError } from '../errors.ts';
 import { simplify } from '../graph/simplify.ts';
+import { split } from '../graph/split.ts';
 import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
 import { arrayOf, formatType, int32, size, type TensorType, type TypedArray } from '../graph/type.ts';
 import type { LoweringTarget } from '../onnx/context.ts';
@@ -31,7 +32,8 @@ export interface Program {
 }
 
 export function lowerProgram(program: Graph | Loop, target: LoweringTarget): Program {
-  const simple = 'body' in program ? mapRecord(program, (graph) => simplify(graph)) : simplify(program);
+  const prepare = (graph: Graph) => simplify(split(simplify(graph)));
+  const simple = 'body' in program ? mapRecord(program, prepare) : prepare(program);
   const { model, inputs, outputs } = lower(simple, target);
   return {
     model,
