@@ -30,11 +30,23 @@ export function split<In extends string, Out extends string>(
   const elements = values.reduce((total, { size }) => total + size, 0);
   const largest = values.reduce((most, { size }) => Math.max(most, size), 0);
   if (images === undefined || elements < many * convolutions.length || largest < large) return graph;
-  const examples = images.shape[0]!;
+  const examples = examplesOf(
+    images,
+    values.filter(({ size }) => size >= large),
+  );
   const count = Math.min(examples, Math.ceil(largest / piece));
   const ends = Array.from({ length: count + 1 }, (_, i) => Math.round((i * examples) / count));
   const splitter = new Splitter(examples, ends, large);
   return mapGraph(graph, (node) => (isOperation(node) ? splitter.rebuild(node) : node));
+}
+
+/** How many examples, or groups of examples, lie along the first axes: in the large values as in the images. */
+function examplesOf(images: Tensor, largeValues: readonly Tensor[]): number {
+  const all = images.shape[0]!;
+  const lengths = largeValues
+    .map(({ shape }) => shape[0]!)
+    .filter((length) => length > 1 && all % length === 0);
+  return Math.min(all, ...lengths);
 }
 
 class Splitter {

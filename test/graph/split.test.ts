@@ -31,8 +31,9 @@ import {
   transpose,
 } from '../../src/graph/index.ts';
 import { split } from '../../src/graph/split.ts';
-import { nodesOf } from '../../src/graph/trace.ts';
+import { mapRecord, nodesOf } from '../../src/graph/trace.ts';
 import { size, type TypedArray } from '../../src/graph/type.ts';
+import { tracePredictor } from '../../src/meta/adapt.ts';
 import { miniImagenetNet, omniglotNet, softmaxCrossEntropy } from '../../src/nn/index.ts';
 import { assertClose } from './contract.ts';
 
@@ -98,6 +99,21 @@ for (const [name, model] of Object.entries(nets)) {
     }
   }
 }
+
+test('groups of images stay whole, each a batch of its own', () => {
+  const model = nets.omniglot;
+  const sizes = { support: 4, query: 6, transductive: false };
+  const graph = tracePredictor(model, sizes);
+  const whole = simplify(graph);
+  const pieces = simplify(split(whole, { many: 0, large: 200, piece: 1 }));
+  assert.equal(fewestImages(whole), 6 * 5);
+  assert.equal(fewestImages(pieces), 5);
+  const random = Random.stream(3, 'split');
+  const inputs = mapRecord(graph.inputs, ({ shape }) =>
+    Float32Array.from({ length: size(shape) }, () => random.uniform(-1, 1)),
+  );
+  assertClose(evaluate(pieces, inputs).outputs, evaluate(whole, inputs).outputs, 1e-5, 'outputs');
+});
 
 test('every way in which examples stay apart or come together', () => {
   const types = {
