@@ -34,6 +34,7 @@ export function split<In extends string, Out extends string>(
     images,
     values.filter(({ size }) => size >= large),
   );
+  if (examples < 2) return graph;
   const count = Math.min(examples, Math.ceil(largest / piece));
   const ends = Array.from({ length: count + 1 }, (_, i) => Math.round((i * examples) / count));
   const splitter = new Splitter(examples, ends, large);
