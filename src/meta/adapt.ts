@@ -2,9 +2,10 @@
 import { miniBatches, type Sampling } from '../data/mini-batches.ts';
 import type { Random } from '../data/random.ts';
 import type { Task } from '../data/task.ts';
+import { ShapeError } from '../errors.ts';
 import { broadcastTo, concat, reshape, take } from '../graph/shaping.ts';
 import { type Graph, trace } from '../graph/trace.ts';
-import { float32 } from '../graph/type.ts';
+import { float32, formatType } from '../graph/type.ts';
 import type { Model } from '../nn/model.ts';
 import type { OptimizerState } from '../optim/optimizer.ts';
 import type { Executable, Runtime } from '../runtime/runtime.ts';
@@ -25,8 +26,8 @@ export interface AdaptationOptions {
   /** @default 'cycle' */
   readonly sampling?: Sampling;
   /**
-   * What batch norm sees beside a query. False: the support set and that one query, each query on its own
-   * (the paper's protocol without transduction). True: all queries at once, without the support (with it).
+   * What batch norm sees beside a query. False: the support set, each query on its own (the paper's protocol
+   * without transduction). True: the other queries, without the support set (the one with transduction).
    * `both`: the first, then the second, from one adaptation.
    */
   readonly transductive: boolean | 'both';
@@ -54,6 +55,10 @@ export class Adaptation {
     this.#predictor = predictor;
   }
 
+  /**
+   * Compiles the inner loop and the prediction.
+   * @throws {ShapeError} when the model does not keep the axes before a batch
+   */
   static async compile(options: AdaptationOptions): Promise<Adaptation> {
     const { runtime, learner, support, query, innerSteps, innerBatch, transductive } = options;
     const loop =
@@ -115,7 +120,14 @@ export function tracePredictor(
     const apart = () => {
       const repeated = broadcastTo(inputs, [query, support, ...model.inputShape]);
       const single = reshape(queries, [query, 1, ...model.inputShape]);
-      const outputs = model.apply(parameters, concat([repeated, single], 1)); // [Q, support + 1, outputs]
+      const batches = concat([repeated, single], 1); // [Q, support + 1, …]
+      const outputs = model.apply(parameters, batches); // [Q, support + 1, outputs]
+      if (outputs.rank !== 3 || outputs.shape[0] !== query || outputs.shape[1] !== support + 1) {
+        throw new ShapeError(
+          `model: expected outputs [${query},${support + 1},n] of inputs ${formatType(batches)}, got ` +
+            `${formatType(outputs)}: keep the axes before a batch, which are batches of their own`,
+        );
+      }
       return take(outputs, support, 1);
     };
     if (transductive !== 'both') return { outputs: transductive ? together() : apart() };

@@ -5,10 +5,11 @@ import { fewShotTasks } from '../../src/data/few-shot.ts';
 import { glyphs } from '../../src/data/glyphs.ts';
 import { Random } from '../../src/data/random.ts';
 import type { Examples, Task } from '../../src/data/task.ts';
+import { matmul, reshape } from '../../src/graph/index.ts';
 import { Adaptation } from '../../src/meta/adapt.ts';
 import { compileBothEvaluations, compileEvaluation } from '../../src/meta/evaluate.ts';
 import { resolveLearner } from '../../src/meta/learner.ts';
-import { omniglotNet } from '../../src/nn/index.ts';
+import { defineModel, glorotUniform, omniglotNet } from '../../src/nn/index.ts';
 import { adam, freshState } from '../../src/optim/index.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
 
@@ -112,8 +113,21 @@ test('relabelling the classes, in the task and in the last layer, permutes the o
   }
 });
 
-test('each chunked step count runs all its steps', async () => {
-  // 12 steps run as 6 + 6, 11 as 6 + 5: one step more changes the outputs, and none is lost or repeated.
+test('a model that merges the axes before a batch is refused', async () => {
+  const merging = defineModel({
+    inputShape: [28, 28, 1],
+    parameters: { w: { shape: [784, ways], init: glorotUniform } },
+    apply: ({ w }, x) => matmul(reshape(x, [-1, 784]), w),
+  });
+  const options = { runtime, tasks, model: merging, innerOptimizer, evalTasks: 1, shots: 1 };
+  await assert.rejects(() => compileEvaluation(options), {
+    name: 'ShapeError',
+    message: /^model: expected outputs \[5,6,n\] of inputs \S+, got float32\[30,5\]: keep the axes/,
+  });
+});
+
+test('every inner step counts, however many go in a round', async () => {
+  // A small model: 12 steps go in two rounds of 6, 11 in eleven of 1, 10 in two of 5.
   const outputs = await Promise.all(
     [10, 11, 12].map((steps) => predict(task, { transductive: true, steps })),
   );
