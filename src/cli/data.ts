@@ -13,9 +13,10 @@ export function dataCommand(): Command {
   const command = new Command('data')
     .summary('show where Omniglot and Mini-ImageNet are, prepare or fetch them')
     .description(
-      'Omniglot is read from two zips (or the folders they unpack to), Mini-ImageNet from a zip or folder of\n' +
-        'yours; both are kept decoded in cache files. Nothing is downloaded unless `fetch` is called, and only\n' +
-        'Omniglot can be. Sine waves and glyphs need no data.',
+      'Omniglot is read from two zips (or the folders they unpack to), Mini-ImageNet from a zip or\n' +
+        'folder of yours; both are kept decoded in cache files. Only Omniglot can be downloaded, and only\n' +
+        'by `fetch`. Sine waves and glyphs need no data. The environment variables ANOLE_DATA and\n' +
+        'ANOLE_CACHE name the folders of downloads and of caches (default: those of the system).',
     );
   command
     .command('info')
@@ -42,7 +43,7 @@ export function dataCommand(): Command {
 
 const known = ['omniglot', 'mini-imagenet'] as const;
 
-function info(name: string | undefined, flags: { readonly data?: string; readonly json?: boolean }): void {
+function info(name: string | undefined, flags: InfoFlags): void {
   if (name !== undefined) checkName(name, known, 'to show');
   const shown = known.filter((one) => name === undefined || name === one);
   const texts = shown.map((one) => (one === 'omniglot' ? omniglotText(flags) : miniImagenetText(flags)));

@@ -46,7 +46,7 @@ export function exportCommand(): Command {
         '(numpy.load): an array for each parameter. weights: a small file for apps, with the second moments\n' +
         'of Adam in brief and how it was made, for `load` and `anole adapt`.',
     )
-    .argument('<run>', 'folder of a run, its weights.safetensors, or a file of `anole adapt`')
+    .argument('<run>', 'folder of a run, a file of weights or of `anole adapt`, or the name of shipped ones')
     .addOption(withValue(format, oneOf(...formats)))
     .addOption(withValue(shots, rules.shots))
     .option('--out <file>', out)

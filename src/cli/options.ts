@@ -192,7 +192,7 @@ function addCommonFlags(command: Command, workersDefault: string): Command {
   add(
     command,
     machineGroup,
-    new Option('--quiet', 'no progress on stderr (default: in a terminal, not in CI)'),
+    new Option('--quiet', 'no progress on stderr (default: progress in a terminal, none in CI)'),
   );
   return command;
 }

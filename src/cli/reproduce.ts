@@ -22,6 +22,7 @@ import { clock, count, duration, significant } from './format.ts';
 import { readImages } from './images.ts';
 import { Interrupted, untilInterrupted } from './interrupt.ts';
 import { machine, version } from './machine.ts';
+import { withValue } from './options.ts';
 import { terminalProgress } from './progress.ts';
 
 interface ReproduceFlags {
@@ -54,23 +55,13 @@ export function reproduceCommand(): Command {
         '(JSON) and pictures (SVG) in --out. Stop it at any moment: the same command goes on where it was.',
     )
     .argument('<what>', names.join(', '))
-    .addOption(
-      number('--scale <x>', 'all iteration counts and evaluation tasks times x (default: 1)', share).default(
-        1,
-        '1',
-      ),
-    )
-    .addOption(
-      number('--seeds <n>', 'runs, seeds 0 … n−1 (default: 1; the paper has 3)', wholeNumber(1, 100)).default(
-        1,
-        '1',
-      ),
-    )
+    .addOption(number('--scale <x>', 'all iteration counts and evaluation tasks times x', share).default(1))
+    .addOption(number('--seeds <n>', 'runs, seeds 0 … n−1; the paper has 3', wholeNumber(1, 100)).default(1))
     .addOption(new Option('--out <folder>', 'record, pictures and state (default: runs/reproduce/<what>)'))
     .addOption(
       new Option(
         '--only <parts>',
-        'only units with one of these in their name, such as 5-way/reptile,20-way',
+        'only units with one of these in their name, such as 5-way/reptile,20-way (default: all)',
       ),
     )
     .addOption(
@@ -113,11 +104,7 @@ export function reproduceCommand(): Command {
 }
 
 function number(flags: string, text: string, rule: Rule): Option {
-  return new Option(flags, text).argParser((value) => {
-    const parsed = /^\d*\.?\d+(e-?\d+)?$/i.test(value) ? Number(value) : Number.NaN;
-    if (rule.holds(parsed)) return parsed;
-    throw new OptionError(`${flags.split(' ')[0]}: expected ${rule.expected}, got "${value}"`);
-  });
+  return withValue(new Option(flags, text), rule);
 }
 
 async function reproduce(what: string, flags: ReproduceFlags): Promise<void> {
@@ -195,7 +182,6 @@ class Narrator {
   readonly #live: boolean;
   #started: number | undefined;
   #spoke = 0;
-  #units = 0;
   #before = -1; // what the line began from
 
   constructor(quiet: boolean, plan: Plan) {
@@ -206,7 +192,6 @@ class Narrator {
   }
 
   start(units: number): void {
-    this.#units = units;
     if (!this.#quiet && !this.#live)
       console.error(`${this.#title}, ${units === 1 ? '1 unit' : `${units} units`}`);
   }
@@ -237,10 +222,6 @@ class Narrator {
 
   stop(): void {
     this.#bar.stop();
-  }
-
-  get units(): number {
-    return this.#units;
   }
 }
 
