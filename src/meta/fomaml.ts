@@ -1,4 +1,4 @@
-/** First-order MAML (§3): MAML with the Jacobian of the inner loop replaced by the identity. */
+/** First-order MAML (§2): MAML with the Jacobian of the inner loop replaced by the identity. */
 import { difference } from '../nn/parameters.ts';
 import type { Algorithm } from './inner-loop.ts';
 

@@ -1,4 +1,4 @@
-/** MAML (§3): the gradient of the adapted loss by the initialization, through the whole inner loop. */
+/** MAML (§2): the gradient of the adapted loss by the initialization, through the whole inner loop. */
 import { add, mul } from '../graph/elementwise.ts';
 import { valueAndGrad } from '../graph/grad.ts';
 import { mapRecord } from '../graph/trace.ts';

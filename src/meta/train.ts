@@ -20,10 +20,10 @@ export type AlgorithmName = 'reptile' | 'fomaml' | 'maml' | 'joint';
 export const algorithms: Readonly<Record<AlgorithmName, Algorithm>> = { reptile, fomaml, maml, joint };
 
 /**
- * What the inner optimizer's state is at the start of a task. `carry`: what the tasks so far have left,
- * composed over a meta-batch as if they had run one after another, while they run in parallel (§4 of the
- * authors' settings; see `composeStates`). `sequential`: the same, but the tasks really do run one after
- * another. `reset`: zeros.
+ * What the inner optimizer's state is at the start of a task. `carry`: what the tasks so far have left, as in
+ * the authors' code, but composed over a meta-batch as if its tasks had run one after another, while they run
+ * in parallel (see `composeStates`). `sequential`: the same, but the tasks really do run one after another.
+ * `reset`: zeros.
  */
 export type InnerOptimizerState = 'carry' | 'sequential' | 'reset';
 
