@@ -6,7 +6,8 @@ import { isShipped, shippedAddress } from '../app/shipped.ts';
 import { fileFault } from '../data/folders.ts';
 import { DataError } from '../errors.ts';
 import { type Notes, readCheckpoint } from '../experiments/durable.ts';
-import { checkSettings, type Settings } from '../experiments/settings.ts';
+import type { Settings } from '../experiments/settings.ts';
+import { settingsIn } from '../experiments/weights.ts';
 import type { Checkpoint } from '../meta/checkpoint.ts';
 import type { RunResult } from './run.ts';
 import { metricsFile, weightsFile } from './run-folder.ts';
@@ -81,15 +82,8 @@ export async function readRun(run: string): Promise<SavedRun> {
   if (checkpoint === undefined) {
     throw new DataError(`${path}: no weights there: give the folder of a run, such as runs/demo/sine`);
   }
-  try {
-    const settings = checkSettings(checkpoint.settings as Record<keyof Settings, unknown>);
-    return { folder: isFolder ? run : dirname(run), path, settings, checkpoint };
-  } catch (cause) {
-    throw new DataError(
-      `${path}: its settings are not ones this version knows (${(cause as Error).message}): train it anew`,
-      { cause },
-    );
-  }
+  const settings = settingsIn(checkpoint.settings, path);
+  return { folder: isFolder ? run : dirname(run), path, settings, checkpoint };
 }
 
 /**

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { decode } from 'fast-png';
 import { DataError } from '../errors.ts';
 import { type Archive, findArchive } from './archive.ts';
+import { byName } from './class-folders.ts';
 import { type DownloadProgress, download } from './download.ts';
 import { splitClasses, withRotations } from './few-shot.ts';
 import { dataFolder } from './folders.ts';
@@ -82,8 +83,8 @@ export async function loadOmniglot(options: OmniglotOptions = {}): Promise<Packe
 }
 
 /**
- * The paper's split (section 4, behaviour of the authors' code): the characters of both parts shuffled
- * by `seed`, 1200 for training with each rotation a class of its own (4800), the other 423 upright.
+ * The paper's split (§6.1; the shuffle is the authors' code's): the characters of both parts shuffled by
+ * `seed`, 1200 for training with each rotation a class of its own (4800), the other 423 upright for testing.
  */
 export function omniglotSplit(
   images: ImageClasses,
@@ -223,10 +224,6 @@ function charactersOf(path: string, files: readonly ZipEntry[], expected: number
     }
   }
   return sorted;
-}
-
-function byName(a: { readonly name: string }, b: { readonly name: string }): number {
-  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 }
 
 // The pixel that Pillow's Image.resize((28, 28), Image.NEAREST) takes for each row and column.

@@ -81,11 +81,6 @@ export function readZip(archive: Uint8Array | ZipBytes, options: ZipOptions): Zi
   return { files, folders };
 }
 
-/** The files of a zip archive, as `readZip` gives them. */
-export function zipEntries(archive: Uint8Array | ZipBytes, options: ZipOptions): ZipEntry[] {
-  return readZip(archive, options).files;
-}
-
 interface Packed {
   readonly flags: number;
   readonly method: number;
