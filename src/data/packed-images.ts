@@ -15,6 +15,7 @@ export interface PackedClass {
   readonly count: number;
 }
 
+/** What a packed set is made of. */
 export interface PackedContent {
   /** [height, width, channels]. */
   readonly imageShape: readonly [number, number, number];
@@ -31,6 +32,7 @@ export interface PackedContent {
 const magic = 'ANOLEIMG';
 const version = 1;
 
+/** Images of one size, bytes in memory, class by class: a quarter of what float32 takes. */
 export class PackedImages implements ImageClasses {
   readonly imageShape: readonly [number, number, number];
   readonly #classes: readonly PackedClass[];

@@ -12,6 +12,7 @@ import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
 /** The state of a stream: four 32-bit integers. */
 export type RandomState = readonly number[];
 
+/** A seeded stream of random numbers, whose state can be kept and gone on with. */
 export class Random {
   #generator: RandomGenerator;
 
@@ -33,10 +34,12 @@ export class Random {
     return new Random(generator);
   }
 
+  /** The stream that goes on from a `state`. */
   static fromState(state: RandomState): Random {
     return new Random(xoroshiro128plusFromState([...state]));
   }
 
+  /** Where the stream stands: a copy, which later draws leave alone. */
   get state(): RandomState {
     return [...this.#generator.getState()];
   }

@@ -15,6 +15,7 @@ import { settingsIn } from './weights.ts';
 
 const format = 'anole adapted 1';
 
+/** What `save` of a fitted task keeps. */
 export interface AdaptedModel {
   /** Of the training; `ways` are those of this task. */
   readonly settings: Settings;

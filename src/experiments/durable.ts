@@ -80,6 +80,7 @@ export async function trainDurably(
   return training.run(options);
 }
 
+/** `trainDurably` in parts: open, run, then seal or leave to be gone on with. */
 export class DurableTraining {
   /** What was in the file, if there was one. */
   readonly found: Found | undefined;

@@ -54,6 +54,7 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What a training came to. */
 export interface TrainedRun {
   readonly state: TrainingState;
   readonly trainSeconds: number;

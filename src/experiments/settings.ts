@@ -11,6 +11,7 @@ import { algorithmDefaults, presets, taskDefaults } from './presets.ts';
 
 export type TaskName = 'sine' | 'glyphs' | 'omniglot' | 'mini-imagenet' | 'images';
 
+/** All that decides what a run computes; `resolveSettings` fills in the defaults, which `anole train --help` lists. */
 export interface Settings {
   readonly task: TaskName;
   readonly algorithm: AlgorithmName;

@@ -32,6 +32,7 @@ export interface Setup extends CheckpointLayout {
 const sinePoints = 50;
 
 /**
+ * Tasks, model and optimizers of the settings.
  * @param images of Omniglot, as `omniglotSplit` parts them by `settings.seed`, of Mini-ImageNet, or of one's
  *   own; glyphs are drawn by the seed
  * @throws {OptionError} when the tasks need more classes or images than there are
@@ -100,6 +101,7 @@ function queryShots({ task }: Settings): number {
   return task === 'sine' ? sinePoints : 1;
 }
 
+/** The settings as options of `metaTrain`. */
 export function trainingOptions(setup: Setup, runtime: Runtime): MetaTrainOptions {
   const { settings, trainTasks, model, innerOptimizer } = setup;
   return { ...settings, runtime, tasks: trainTasks, model, innerOptimizer };
@@ -117,6 +119,7 @@ export interface EvaluationChoice {
   readonly seed?: number;
 }
 
+/** The settings as options of `evaluate`, for the evaluation at the end unless `choice` says otherwise. */
 export function evaluationOptions(setup: Setup, choice: EvaluationChoice): EvaluationOptions {
   const { settings, testTasks, model, innerOptimizer } = setup;
   const { shots, sampling, loss, transductive } = settings;

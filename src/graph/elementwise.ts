@@ -338,18 +338,22 @@ export function sign(x: Tensor): Tensor {
   return apply('sign', elementwise.sign, [x], {});
 }
 
+/** a + b; operands broadcast as in NumPy, aligned at their last axes. */
 export function add(a: Operand, b: Operand): Tensor {
   return apply('add', elementwise.add, operands(a, b), {});
 }
 
+/** a − b; operands broadcast as those of `add`. */
 export function sub(a: Operand, b: Operand): Tensor {
   return apply('sub', elementwise.sub, operands(a, b), {});
 }
 
+/** a · b, element by element; operands broadcast as those of `add`. */
 export function mul(a: Operand, b: Operand): Tensor {
   return apply('mul', elementwise.mul, operands(a, b), {});
 }
 
+/** a / b; operands broadcast as those of `add`; int32 are cut towards 0. */
 export function div(a: Operand, b: Operand): Tensor {
   return apply('div', elementwise.div, operands(a, b), {});
 }
@@ -372,34 +376,42 @@ export function pow(x: Tensor, exponent: number): Tensor {
   return apply('pow', elementwise.pow, [x], { exponent });
 }
 
+/** bool: a = b; operands broadcast as those of `add`. */
 export function equal(a: Operand, b: Operand): Tensor {
   return apply('equal', elementwise.equal, operands(a, b), {});
 }
 
+/** bool: a < b. */
 export function less(a: Operand, b: Operand): Tensor {
   return apply('less', elementwise.less, operands(a, b), {});
 }
 
+/** bool: a > b. */
 export function greater(a: Operand, b: Operand): Tensor {
   return apply('greater', elementwise.greater, operands(a, b), {});
 }
 
+/** bool: a ≤ b. */
 export function lessEqual(a: Operand, b: Operand): Tensor {
   return apply('lessEqual', elementwise.lessEqual, operands(a, b), {});
 }
 
+/** bool: a ≥ b. */
 export function greaterEqual(a: Operand, b: Operand): Tensor {
   return apply('greaterEqual', elementwise.greaterEqual, operands(a, b), {});
 }
 
+/** Both, of bools. */
 export function and(a: Tensor, b: Tensor): Tensor {
   return apply('and', elementwise.and, [a, b], {});
 }
 
+/** Either or both, of bools. */
 export function or(a: Tensor, b: Tensor): Tensor {
   return apply('or', elementwise.or, [a, b], {});
 }
 
+/** The opposite of a bool. */
 export function not(x: Tensor): Tensor {
   return apply('not', elementwise.not, [x], {});
 }

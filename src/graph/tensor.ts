@@ -96,6 +96,7 @@ export type NodeKind = keyof NodeAttributes;
 
 let nextId = 0;
 
+/** A node of the graph; its `shape` and `dtype` are known at once, its value when a program runs. */
 export class Tensor<K extends NodeKind = NodeKind> implements TensorType {
   readonly id = nextId++;
   readonly kind: K;

@@ -9,6 +9,7 @@ export type Shape = readonly number[];
 
 export type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array;
 
+/** What is known of a tensor before anything runs. */
 export interface TensorType {
   readonly dtype: DType;
   readonly shape: Shape;
@@ -19,9 +20,13 @@ export interface Value extends TensorType {
   readonly data: TypedArray;
 }
 
+/** The type `float32` of a shape; `float32()` is a scalar. */
 export const float32 = (...shape: number[]): TensorType => ({ dtype: 'float32', shape });
+/** The type `float64` of a shape; `float64()` is a scalar. */
 export const float64 = (...shape: number[]): TensorType => ({ dtype: 'float64', shape });
+/** The type `int32` of a shape; `int32()` is a scalar. */
 export const int32 = (...shape: number[]): TensorType => ({ dtype: 'int32', shape });
+/** The type `bool` of a shape; `bool()` is a scalar. */
 export const bool = (...shape: number[]): TensorType => ({ dtype: 'bool', shape });
 
 /** How many elements a shape holds; 1 for a scalar. */

@@ -35,6 +35,7 @@ export interface EvaluationWatch {
   readonly signal?: AbortSignal;
 }
 
+/** What an evaluation found. */
 export interface Evaluation {
   /** Fraction of queries classified right, or the mean squared error of the query's values. */
   readonly metric: 'accuracy' | 'meanSquaredError';
@@ -160,6 +161,7 @@ function accuracy(outputs: Float32Array, { targets, count }: Examples): number {
   return predictedClasses(outputs, count).filter((predicted, i) => predicted === targets[i]).length / count;
 }
 
+/** Over all values: outputs float32 [count, n], targets float32 [count, n]. */
 export function meanSquaredError(outputs: Float32Array, { targets }: Examples): number {
   return outputs.reduce((total, y, i) => total + (y - targets[i]!) ** 2, 0) / outputs.length;
 }

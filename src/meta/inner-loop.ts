@@ -59,6 +59,7 @@ export interface Point {
   readonly lossTotal: Tensor;
 }
 
+/** A traced mini-batch: inputs [batch, ...inputShape], targets int32 [batch] or float32 [batch, outputs]. */
 export interface Batch {
   readonly inputs: Tensor;
   readonly targets: Tensor;

@@ -21,7 +21,10 @@ export interface LearnerOptions {
   readonly loss?: LossReduction | Loss;
 }
 
-/** @throws {OptionError} when model and tasks do not fit */
+/**
+ * The learner of some options, with its loss and the type of a target.
+ * @throws {OptionError} when model and tasks do not fit
+ */
 export function resolveLearner({ tasks, model, innerOptimizer, loss = 'mean' }: LearnerOptions): Learner {
   if (model.inputShape.join() !== tasks.inputShape.join()) {
     throw new OptionError(

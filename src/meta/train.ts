@@ -17,6 +17,7 @@ import { reptile } from './reptile.ts';
 
 export type AlgorithmName = 'reptile' | 'fomaml' | 'maml' | 'joint';
 
+/** The algorithms by name, as the inner loop is traced with them. */
 export const algorithms: Readonly<Record<AlgorithmName, Algorithm>> = { reptile, fomaml, maml, joint };
 
 /**

@@ -10,7 +10,7 @@ import { constant, type Tensor } from '../graph/tensor.ts';
  */
 export type LossReduction = 'mean' | 'sum';
 
-/** outputs [batch, n] and targets → scalar. */
+/** outputs [batch, n] and targets, int32 [batch] of class ids or float32 [batch, n] of values → scalar. */
 export type Loss = (outputs: Tensor, targets: Tensor) => Tensor;
 
 /** log softmax over the last axis, by the shift that keeps exp from overflowing. */

@@ -11,6 +11,7 @@ import {
   type Vector,
 } from './parameters.ts';
 
+/** A network: where its parameters lie, how they begin, and its function. */
 export interface Model {
   /** Shape of one input, without the batch. */
   readonly inputShape: Shape;

@@ -120,10 +120,12 @@ export function flatten(leaves: Readonly<Record<string, Tensor>>, layout: Layout
   return concat(layout.leaves.map(({ name }) => reshape(leaves[name]!, [-1])));
 }
 
+/** All 0. */
 export const zeros: Initializer = (_, out) => {
   out.fill(0);
 };
 
+/** All 1. */
 export const ones: Initializer = (_, out) => {
   out.fill(1);
 };

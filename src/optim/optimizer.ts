@@ -17,7 +17,9 @@ export interface OptimizerStep {
   readonly learningRate?: Tensor;
 }
 
+/** A rule for gradient steps, in traced arithmetic; `sgd` and `adam` are two. */
 export interface Optimizer {
+  /** α of a step that is given no other. */
   readonly learningRate: number;
   /** What `update` wants the gradient multiplied by. A factor of the loss, it costs no pass over the gradient. */
   readonly gradientFactor: number;

@@ -31,6 +31,7 @@ export interface Work {
   readonly whole?: readonly Stage[];
 }
 
+/** Compiles programs and runs them; made by `nodeRuntime` or `webRuntime`. */
 export interface Runtime {
   readonly provider: Provider;
   /** How many calls of `run` proceed at the same time. */
