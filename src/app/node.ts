@@ -45,7 +45,7 @@ const environment: Environment = {
 /**
  * Loads meta-trained weights, ready to be fitted to a few examples:
  *
- *     const learner = await load('glyphs-5way');
+ *     const learner = await load('omniglot-5way');
  *     const task = await learner.fit({ cat: ['1.png', '2.png'], dog: ['3.png'] });
  *     const { label, probability } = await task.predict('4.png');
  *

@@ -35,7 +35,7 @@ const environment: Environment = {
 /**
  * Loads meta-trained weights, ready to be fitted to a few examples:
  *
- *     const learner = await load('glyphs-5way');
+ *     const learner = await load('omniglot-5way');
  *     const task = await learner.fit({ cat: [image1, image2], dog: [image3] });
  *     const { label, probability } = await task.predict(image4);
  *

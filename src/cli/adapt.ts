@@ -53,7 +53,7 @@ export function adaptCommand(): Command {
       [
         '',
         'Examples:',
-        '  anole adapt glyphs-5way --data letters              letters/a/1.png, letters/b/1.png, …',
+        '  anole adapt omniglot-5way --data letters            letters/a/1.png, letters/b/1.png, …',
         '  anole predict adapted.safetensors new.png',
         '  anole export adapted.safetensors --format onnx',
       ].join('\n'),

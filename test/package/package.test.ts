@@ -1,5 +1,6 @@
 /** The package as npm's users, their bundlers and their type checkers meet it. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -26,6 +27,8 @@ type WithPictures = Work & { readonly pictures: Probabilities };
 const sizeBudget = 60_000;
 
 const fixtures = join(root, 'test/package');
+const omniglot = join(root, '../shared/data/omniglot');
+const noOmniglot = existsSync(omniglot) ? false : `there is no ${omniglot}`;
 let installed: Installed;
 before(async () => {
   installed = await install();
@@ -90,6 +93,14 @@ describe('installed in an empty folder', () => {
     await cp(join(fixtures, 'app'), installed.project, { recursive: true });
     const error = Number(await run(process.execPath, ['script.js'], installed.project));
     assert.ok(error > 0 && error < 4.5, `mean squared error ${error}`);
+  });
+
+  it('tells five new characters apart from one drawing of each', { skip: noOmniglot }, async () => {
+    await cp(join(fixtures, 'app'), installed.project, { recursive: true });
+    const args = ['stranger.js', omniglot, '100'];
+    const { accuracy } = JSON.parse(await run(process.execPath, args, installed.project));
+    // 95% of 1,000 tasks (docs/guides/first-classifier.md); of 100 tasks the standard error is 1.
+    assert.ok(accuracy > 0.91 && accuracy < 0.99, `accuracy ${accuracy}`);
   });
 
   it('brings the command', async () => {
