@@ -27,7 +27,6 @@ export {
 } from './data/few-shot.ts';
 export { type GlyphOptions, glyphs, glyphsSplit } from './data/glyphs.ts';
 export { type MiniBatchOptions, miniBatches, type Sampling } from './data/mini-batches.ts';
-export { encodeNpz } from './data/npz.ts';
 export { type PackedClass, type PackedContent, PackedImages } from './data/packed-images.ts';
 export { Random, type RandomState } from './data/random.ts';
 export {

@@ -10,6 +10,7 @@ export {
   imageFolder,
 } from './data/image-folder.ts';
 export { loadMiniImagenet, type MiniImagenetOptions } from './data/mini-imagenet.ts';
+export { encodeNpz } from './data/npz.ts';
 export {
   type FetchOmniglotOptions,
   fetchOmniglot,

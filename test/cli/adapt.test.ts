@@ -79,7 +79,10 @@ test('weights of a run are exported for apps, with how they were made', () => {
   assert.equal(adapted.status, 0, adapted.stderr);
   assert.deepEqual(JSON.parse(adapted.stdout).classes.length, 3);
   const header = readFileSync(join(folder, file)).toString('latin1', 8, 6000);
-  assert.match(header, /"made":"\{\\"testAccuracy\\":[\d.]+.*\\"metaIterations\\":2\}"/);
+  assert.match(
+    header,
+    /"made":"\{\\"testAccuracy\\":[\d.]+.*\\"metaIterations\\":2,\\"version\\":\\"[^"]+"\}"/,
+  );
 });
 
 const refused: readonly (readonly [args: string, code: number, message: RegExp])[] = [
