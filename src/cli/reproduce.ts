@@ -292,7 +292,9 @@ function summary(plan: Plan, runner: Runner, folder: string): string {
   const done = plan.units.filter((unit) => runner.outcome(unit) !== undefined).length;
   const state =
     done === plan.units.length
-      ? `all ${count(done)} units done`
+      ? done === 1
+        ? 'its unit is done'
+        : `all ${count(done)} units done`
       : `${count(done)} of ${count(plan.units.length)} units done: leave out --only for the others`;
   return [
     plan.title,

@@ -32,7 +32,6 @@ export interface Program {
 }
 
 export function lowerProgram(program: Graph | Loop, target: LoweringTarget): Program {
-  const prepare = (graph: Graph) => simplify(split(simplify(graph)));
   const simple = 'body' in program ? mapRecord(program, prepare) : prepare(program);
   const { model, inputs, outputs } = lower(simple, target);
   return {
@@ -42,6 +41,12 @@ export function lowerProgram(program: Graph | Loop, target: LoweringTarget): Pro
     feeds: inputs,
     fetches: outputs,
   };
+}
+
+function prepare(graph: Graph): Graph {
+  const simple = simplify(graph);
+  const pieces = split(simple);
+  return pieces === simple ? simple : simplify(pieces); // slices of what is in pieces already go
 }
 
 /** What a program is given: of a loop what its body and its end take, and which rounds it goes. */
