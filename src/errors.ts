@@ -23,6 +23,29 @@ export class TrainingError extends Error {
   override readonly name = 'TrainingError';
 }
 
+/** Bounds of a number that counts something. */
+export interface CountBounds {
+  /** @default 1 */
+  readonly from?: number;
+  /** @default no bound */
+  readonly to?: number;
+  /** Ends the message: what to do, or why the bound is there. */
+  readonly remedy?: string;
+}
+
+/** @throws {OptionError} unless `value` is a whole number within the bounds; `where` starts the message */
+export function checkCount(
+  where: string,
+  value: number,
+  { from = 1, to = Number.MAX_SAFE_INTEGER, remedy }: CountBounds = {},
+): void {
+  if (Number.isSafeInteger(value) && value >= from && value <= to) return;
+  const bounds = to === Number.MAX_SAFE_INTEGER ? `from ${from} on` : `from ${from} to ${to}`;
+  throw new OptionError(
+    `${where}: expected a whole number ${bounds}, got ${value}${remedy === undefined ? '' : `: ${remedy}`}`,
+  );
+}
+
 /** The closest of `known` to a mistyped `word`, as `; did you mean "x"?`, or an empty string. */
 export function didYouMean(word: string, known: readonly string[]): string {
   let best = '';

@@ -1,7 +1,7 @@
 /** Fitting: the inner loop on the examples of one task, in pieces between which it can be stopped. */
 import { miniBatches } from '../data/mini-batches.ts';
 import { Random } from '../data/random.ts';
-import { OptionError, TrainingError } from '../errors.ts';
+import { checkCount, TrainingError } from '../errors.ts';
 import type { Settings } from '../experiments/settings.ts';
 import type { Initialization } from '../meta/adapt.ts';
 import { InnerLoop, type Learner, prefixState } from '../meta/inner-loop.ts';
@@ -9,9 +9,9 @@ import { reptile } from '../meta/reptile.ts';
 import type { SharedRuntime } from './shared-runtime.ts';
 
 export interface FitOptions {
-  /** Gradient steps; 0 predicts with the weights as they are. @default those of the training's evaluation, 50 */
+  /** Gradient steps; 0 predicts with the weights as they are. @default `evalSteps` of the training: 50 for images */
   readonly steps?: number;
-  /** Examples in a step. @default those of the training's evaluation, 5, or all examples if there are fewer */
+  /** Examples in a step. @default `evalBatch` of the training, 5 for images, or all examples if there are fewer */
   readonly batch?: number;
   /** Of the mini-batches: the same seed and examples give the same bits. @default 0 */
   readonly seed?: number;
@@ -35,15 +35,13 @@ export interface FitPlan {
 export function planFit(options: FitOptions, examples: number, settings: Settings): FitPlan {
   const { steps = settings.evalSteps, seed = 0 } = options;
   const { batch = Math.min(settings.evalBatch, examples) } = options;
-  const whole = (name: string, value: number, from: number, to: number, remedy: string) => {
-    if (Number.isSafeInteger(value) && value >= from && value <= to) return;
-    throw new OptionError(
-      `fit: ${name}: expected a whole number from ${from} to ${to}, got ${value}: ${remedy}`,
-    );
-  };
-  whole('steps', steps, 0, 10_000, 'more would only learn the examples by heart');
-  whole('batch', batch, 1, examples, 'a step takes no more examples than there are');
-  whole('seed', seed, 0, Number.MAX_SAFE_INTEGER, 'leave it out for 0');
+  checkCount('fit: steps', steps, {
+    from: 0,
+    to: 10_000,
+    remedy: 'more would only learn the examples by heart',
+  });
+  checkCount('fit: batch', batch, { to: examples, remedy: 'a step takes no more examples than there are' });
+  checkCount('fit: seed', seed, { from: 0, remedy: 'leave it out for 0' });
   return { steps, batch, seed };
 }
 

@@ -2,7 +2,7 @@
  * Few-shot classification tasks from images sorted by class (§6.1), and views that choose,
  * split and rotate classes without copying an image.
  */
-import { DataError, OptionError } from '../errors.ts';
+import { checkCount, DataError, OptionError } from '../errors.ts';
 import { Random } from './random.ts';
 import { checkTaskSize, type ImageClasses, type Task, type TaskSize, type TaskSource } from './task.ts';
 
@@ -19,9 +19,7 @@ export interface FewShotOptions {
  * @throws {OptionError} when `ways` is no whole number of at least 2, or `images` has fewer classes.
  */
 export function fewShotTasks(images: ImageClasses, { ways }: FewShotOptions): TaskSource {
-  if (!Number.isInteger(ways) || ways < 2) {
-    throw new OptionError(`fewShotTasks: ways must be a whole number of at least 2, got ${ways}`);
-  }
+  checkCount('fewShotTasks: ways', ways, { from: 2 });
   if (ways > images.classCount) {
     throw new OptionError(
       `fewShotTasks: ${ways} ways need ${ways} classes, but there are ${images.classCount}: lower the ways`,
@@ -101,13 +99,10 @@ export function splitClasses(
   images: ImageClasses,
   { train, seed }: SplitOptions,
 ): { train: ImageClasses; test: ImageClasses } {
-  if (!Number.isInteger(train) || train < 1 || train >= images.classCount) {
-    throw new OptionError(
-      `splitClasses: train must be a whole number from 1 to ${images.classCount - 1} ` +
-        `(of ${images.classCount} classes), got ${train}`,
-    );
-  }
-  const order = Random.stream(seed, 'class split').choose(images.classCount, images.classCount);
+  const { classCount } = images;
+  const remedy = `there are ${classCount} classes, and some must be left to test on`;
+  checkCount('splitClasses: train', train, { to: classCount - 1, remedy });
+  const order = Random.stream(seed, 'class split').choose(classCount, classCount);
   return {
     train: selectClasses(images, order.slice(0, train)),
     test: selectClasses(images, order.slice(train)),

@@ -4,7 +4,7 @@
  * drawings is the same strokes by an unsteady hand. Ours, not the paper's: numbers measured on glyphs
  * compare with each other, never with Table 1.
  */
-import { OptionError } from '../errors.ts';
+import { checkCount } from '../errors.ts';
 import { selectClasses } from './few-shot.ts';
 import { Random } from './random.ts';
 import type { ImageClasses } from './task.ts';
@@ -34,11 +34,8 @@ const inkHalfWidth = 0.7; // pixels; gives the ink of a 28x28 Omniglot drawing, 
  * @throws {OptionError} when a count is not a positive whole number.
  */
 export function glyphs({ classes = 1000, drawings = 20, seed = 0 }: GlyphOptions = {}): ImageClasses {
-  for (const [name, count] of Object.entries({ classes, drawings })) {
-    if (!Number.isInteger(count) || count < 1) {
-      throw new OptionError(`glyphs: ${name} must be a whole number of at least 1, got ${count}`);
-    }
-  }
+  checkCount('glyphs: classes', classes);
+  checkCount('glyphs: drawings', drawings);
   const characters = new Map<number, Stroke[]>();
   const images = new Map<number, Uint8Array>();
 

@@ -1,6 +1,6 @@
 /** One's own images: a folder or zip of class folders. Node only. */
 import { createHash } from 'node:crypto';
-import { DataError, OptionError } from '../errors.ts';
+import { checkCount, DataError } from '../errors.ts';
 import { type Archive, archiveAt } from './archive.ts';
 import { classFolders, type SplitName, splitNames } from './class-folders.ts';
 import { type ClassFiles, decodeClasses, type ImageProgress, maxImageFileBytes } from './decode-images.ts';
@@ -66,9 +66,7 @@ export interface ImageFolder {
 export async function imageFolder(options: ImageFolderOptions): Promise<ImageFolder> {
   const { path, gray = false, seed = 0, ways = 5, minImages = 0, onProgress } = options;
   const size = options.size ?? (gray ? 28 : 84);
-  if (!Number.isInteger(size) || size < 8 || size > 256) {
-    throw new OptionError(`imageFolder: size must be a whole number from 8 to 256, got ${size}`);
-  }
+  checkCount('imageFolder: size', size, { from: 8, to: 256 });
   const archive = archiveAt(path, { remedy: 'give a whole one', maxFileBytes: maxImageFileBytes });
   const imageShape = [size, size, gray ? 1 : 3] as const;
   const cacheFile = cacheFileFor(`images-${imageShape.join('x')}`, [archive], options.cache);

@@ -2,7 +2,7 @@
  * Sine-wave regression (§4 and Figure 1 of the paper): learn
  * f(x) = a·sin(x + b) from a few of its points.
  */
-import { DataError, OptionError } from '../errors.ts';
+import { checkCount, DataError, OptionError } from '../errors.ts';
 import type { Random } from './random.ts';
 import { checkTaskSize, type Examples, type Task, type TaskSize, type TaskSource } from './task.ts';
 
@@ -27,9 +27,7 @@ export function sineGrid(points = 50): Float32Array {
  * @throws {OptionError} when `gridPoints` is no whole number of at least 2.
  */
 export function sineTasks({ gridPoints = 50 }: SineOptions = {}): TaskSource {
-  if (!Number.isInteger(gridPoints) || gridPoints < 2) {
-    throw new OptionError(`sineTasks: gridPoints must be a whole number of at least 2, got ${gridPoints}`);
-  }
+  checkCount('sineTasks: gridPoints', gridPoints, { from: 2 });
   const grid = sineGrid(gridPoints);
   const whole = Array.from(grid.keys());
 

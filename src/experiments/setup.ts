@@ -122,10 +122,11 @@ export interface EvaluationChoice {
 /** The settings as options of `evaluate`, for the evaluation at the end unless `choice` says otherwise. */
 export function evaluationOptions(setup: Setup, choice: EvaluationChoice): EvaluationOptions {
   const { settings, testTasks, model, innerOptimizer } = setup;
-  const { shots, sampling, loss, transductive } = settings;
+  const { shots, sampling, loss } = settings;
+  const tasks = choice.tasks ?? testTasks;
   return {
     runtime: choice.runtime,
-    tasks: choice.tasks ?? testTasks,
+    tasks,
     model,
     innerOptimizer,
     loss,
@@ -134,7 +135,7 @@ export function evaluationOptions(setup: Setup, choice: EvaluationChoice): Evalu
     innerSteps: choice.evalSteps ?? settings.evalSteps,
     innerBatch: settings.evalBatch,
     sampling,
-    transductive,
+    transductive: settings.transductive || tasks.targets === 'values', // values: none depends on another
     evalTasks: choice.evalTasks ?? settings.evalTasks,
     seed: choice.seed ?? settings.seed,
   };

@@ -2,7 +2,7 @@
 import type { Sampling } from '../data/mini-batches.ts';
 import { Random } from '../data/random.ts';
 import type { Examples } from '../data/task.ts';
-import { OptionError } from '../errors.ts';
+import { checkCount, OptionError } from '../errors.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { Adaptation, type Initialization } from './adapt.ts';
 import { type LearnerOptions, resolveLearner } from './learner.ts';
@@ -22,7 +22,7 @@ export interface EvaluationOptions extends LearnerOptions {
   readonly innerBatch?: number;
   /** @default 'cycle' */
   readonly sampling?: Sampling;
-  /** See `AdaptationOptions`. @default false */
+  /** See `AdaptationOptions`. @default false for classes, true for values */
   readonly transductive?: boolean;
   /** Seed of the tasks and mini-batches. @default 0 */
   readonly seed?: number;
@@ -62,10 +62,11 @@ export interface BothEvaluations {
 /**
  * Compiles an evaluation: adapting to `evalTasks` tasks, each from the same parameters and optimizer
  * state, and judging the queries.
- * @throws {OptionError} when a mini-batch is larger than the support set
+ * @throws {OptionError} when a count is out of range or a mini-batch larger than the support set
  */
 export async function compileEvaluation(options: EvaluationOptions): Promise<Evaluator> {
-  const evaluator = await compileProtocols(options, options.transductive ?? false);
+  const { tasks, transductive = tasks.targets === 'values' } = options;
+  const evaluator = await compileProtocols(options, transductive);
   return async (start, watch) => (await evaluator(start, watch))[0]!;
 }
 
@@ -96,6 +97,9 @@ async function compileProtocols(
 ): Promise<Evaluator<Evaluation[]>> {
   const { runtime, tasks, evalTasks, shots, queryShots = 1, seed = 0 } = options;
   const { innerSteps = 50, innerBatch = 5, sampling } = options;
+  const counts = { evalTasks, shots, queryShots, innerBatch };
+  for (const [name, count] of Object.entries(counts)) checkCount(`evaluation: ${name}`, count);
+  checkCount('evaluation: innerSteps', innerSteps, { from: 0 });
   const perShot = tasks.targets === 'classes' ? tasks.outputs : 1;
   if (innerSteps > 0 && innerBatch > shots * perShot) {
     throw new OptionError(
@@ -111,7 +115,7 @@ async function compileProtocols(
     innerSteps,
     innerBatch: Math.min(innerBatch, shots * perShot),
     sampling,
-    transductive: tasks.targets === 'values' ? true : transductive,
+    transductive,
   });
   const metric = tasks.targets === 'classes' ? 'accuracy' : 'meanSquaredError';
   const judge = metric === 'accuracy' ? accuracy : meanSquaredError;

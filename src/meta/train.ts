@@ -2,7 +2,7 @@
 import { miniBatches, type Sampling } from '../data/mini-batches.ts';
 import { Random, type RandomState } from '../data/random.ts';
 import type { Examples, Task } from '../data/task.ts';
-import { didYouMean, OptionError, TrainingError } from '../errors.ts';
+import { checkCount, didYouMean, OptionError, TrainingError } from '../errors.ts';
 import { mapRecord } from '../graph/trace.ts';
 import { freshState, type OptimizerState } from '../optim/optimizer.ts';
 import { linearSchedule } from '../optim/schedule.ts';
@@ -197,10 +197,14 @@ export function planInnerLoop(options: Omit<MetaTrainOptions, 'runtime'>): {
     );
   }
   for (const name of ['trainShots', 'innerSteps', 'innerBatch', 'metaIterations', 'metaBatch'] as const) {
-    const value = options[name] ?? 1;
-    if (!Number.isInteger(value) || value < 1) {
-      throw new OptionError(`${name}: expected a whole number from 1 on, got ${value}`);
-    }
+    checkCount(name, options[name] ?? 1);
+  }
+  const { metaStep, metaStepFinal = 0 } = options;
+  if (!(Number.isFinite(metaStep) && metaStep > 0)) {
+    throw new OptionError(`metaStep: expected a number above 0, got ${metaStep}`);
+  }
+  if (!(Number.isFinite(metaStepFinal) && metaStepFinal >= 0)) {
+    throw new OptionError(`metaStepFinal: expected a number from 0 on, got ${metaStepFinal}`);
   }
   const hasTail = algorithm === 'fomaml' || algorithm === 'maml';
   if (tailShots > 0 && !hasTail) {

@@ -1,6 +1,6 @@
 /** Runtimes for Node: in this thread, or a pool of worker threads. */
 import * as ort from 'onnxruntime-node';
-import { OptionError } from '../errors.ts';
+import { checkCount, OptionError } from '../errors.ts';
 import { probe } from '../onnx/direct-convolution.ts';
 import { ModelBuilder, outputName } from '../onnx/model.ts';
 import { LocalRuntime } from './local.ts';
@@ -24,11 +24,8 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
 export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
   const { provider = 'cpu', threads = 1, workers = 1, apart = false } = options;
   requireProvider(provider);
-  for (const [name, count] of Object.entries({ workers, threads })) {
-    if (!Number.isInteger(count) || count < 1) {
-      throw new OptionError(`${name}: expected a whole number from 1 on, got ${count}`);
-    }
-  }
+  checkCount('workers', workers);
+  checkCount('threads', threads);
   if ((workers > 1 || apart) && provider !== 'cpu') {
     throw new OptionError(`workers: the device "${provider}" is one for all, got ${workers} workers: use 1`);
   }

@@ -85,5 +85,8 @@ test('train and test share no character', () => {
 
 test('bad counts are named', () => {
   assert.throws(() => glyphs({ classes: 0 }), OptionError);
-  assert.throws(() => glyphs({ drawings: 1.5 }), /drawings must be a whole number of at least 1, got 1.5/);
+  assert.throws(
+    () => glyphs({ drawings: 1.5 }),
+    /glyphs: drawings: expected a whole number from 1 on, got 1.5/,
+  );
 });

@@ -125,12 +125,3 @@ test('a model that merges the axes before a batch is refused', async () => {
     message: /^model: expected outputs \[5,6,n\] of inputs \S+, got float32\[30,5\]: keep the axes/,
   });
 });
-
-test('every inner step counts, however many go in a round', async () => {
-  // A small model: 12 steps go in two rounds of 6, 11 in eleven of 1, 10 in two of 5.
-  const outputs = await Promise.all(
-    [10, 11, 12].map((steps) => predict(task, { transductive: true, steps })),
-  );
-  assert.notDeepEqual(outputs[0], outputs[1]);
-  assert.notDeepEqual(outputs[1], outputs[2]);
-});

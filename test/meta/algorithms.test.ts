@@ -44,14 +44,19 @@ const centers = [
   [0.25, -0.75, 1.5],
 ];
 
-/** The direction of one task with three examples, each a mini-batch of its own. */
-async function direction(algorithm: AlgorithmName, loss: Loss, optimizer: Optimizer): Promise<number[]> {
+/** The direction of one task with three examples, each a mini-batch of its own, in turns. */
+async function direction(
+  algorithm: AlgorithmName,
+  loss: Loss,
+  optimizer: Optimizer,
+  steps = 3,
+): Promise<number[]> {
   const learner: Learner = { model: constantModel, loss, target: float32(3), optimizer };
   const loop = await InnerLoop.compile(runtime, {
     learner,
     algorithm: algorithms[algorithm],
     examples: 3,
-    segments: [{ steps: 3, batch: 1 }],
+    segments: [{ steps, batch: 1 }],
   });
   const start = {
     initial: phi,
@@ -61,7 +66,8 @@ async function direction(algorithm: AlgorithmName, loss: Loss, optimizer: Optimi
     inputs: new Float32Array(3),
     targets: Float32Array.from(centers.flat()),
   };
-  const result = await runtime.run(loop.stages({ start, batches: Int32Array.of(0, 1, 2) }), ['direction']);
+  const batches = Int32Array.from({ length: steps }, (_, i) => i % 3);
+  const result = await runtime.run(loop.stages({ start, batches }), ['direction']);
   return [...result.direction!];
 }
 
@@ -92,6 +98,15 @@ test('on a quadratic all four directions have their closed form', async () => {
   };
   for (const name of Object.keys(closed) as AlgorithmName[]) {
     assertClose(await direction(name, quadratic, optimizer), [0, 1, 2].map(closed[name]));
+  }
+});
+
+test('every inner step is taken once, however many go in a round', async () => {
+  // A small model takes up to eight steps a round: 8 in one, 9 in three of 3, 10 in two of 5, 11 in eleven of 1.
+  for (const steps of [1, 8, 9, 10, 11]) {
+    const adapted = (i: number) =>
+      Array.from({ length: steps }, (_, n) => centers[n % 3]![i]!).reduce(step, phi[i]!) - phi[i]!;
+    assertClose(await direction('reptile', quadratic, optimizer, steps), [0, 1, 2].map(adapted));
   }
 });
 
