@@ -4,7 +4,6 @@ export { type Loss, type LossReduction, logSoftmax, softmaxCrossEntropy, squared
 export { defineModel, type Layer, type Model, type ModelDefinition, sequential } from './model.ts';
 export { type ConvNetOptions, type MlpOptions, miniImagenetNet, mlp, omniglotNet } from './networks.ts';
 export {
-  flatten,
   glorotUniform,
   type Initializer,
   type Layout,

@@ -115,11 +115,6 @@ export function unflatten(flat: Tensor, layout: Layout): Record<string, Tensor> 
   return leavesOf(cut(flat, layout), layout);
 }
 
-/** The flat vector of leaves: the inverse of `unflatten`. */
-export function flatten(leaves: Readonly<Record<string, Tensor>>, layout: Layout): Tensor {
-  return concat(layout.leaves.map(({ name }) => reshape(leaves[name]!, [-1])));
-}
-
 /** All 0. */
 export const zeros: Initializer = (_, out) => {
   out.fill(0);
