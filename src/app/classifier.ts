@@ -3,6 +3,7 @@ import { DataError, OptionError } from '../errors.ts';
 import { type AdaptedModel, encodeAdapted } from '../experiments/adapted.ts';
 import { type Shape, size } from '../graph/type.ts';
 import { tracePredictor } from '../meta/adapt.ts';
+import { softmax } from '../meta/evaluate.ts';
 import type { Model } from '../nn/model.ts';
 import type { Environment } from './environment.ts';
 import { type ImageInput, type RawImage, writeImage } from './pixels.ts';
@@ -133,12 +134,4 @@ export async function rawImage(
   } catch (cause) {
     throw new DataError(`${where}: ${(cause as Error).message}`, { cause });
   }
-}
-
-/** In float64: e^(xᵢ − max) over their sum. */
-function softmax(outputs: Float32Array): number[] {
-  const largest = outputs.reduce((a, b) => Math.max(a, b));
-  const powers = Array.from(outputs, (value) => Math.exp(value - largest));
-  const total = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / total);
 }

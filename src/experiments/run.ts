@@ -3,7 +3,7 @@ import { Random } from '../data/random.ts';
 import { figure1Task } from '../data/sine.ts';
 import type { Task } from '../data/task.ts';
 import { Adaptation, type Initialization } from '../meta/adapt.ts';
-import { compileEvaluation, type Evaluation, meanSquaredError } from '../meta/evaluate.ts';
+import { compileEvaluation, type Evaluation, meanSquaredError, softmax } from '../meta/evaluate.ts';
 import { resolveLearner } from '../meta/learner.ts';
 import { initialState, metaTrain, type TrainingState } from '../meta/train.ts';
 import type { Runtime } from '../runtime/runtime.ts';
@@ -204,18 +204,11 @@ export async function adaptToImages(
   const random = Random.stream(settings.seed, 'a task to look at');
   const task = testTasks.sample(random, { support: settings.shots, query: 1 });
   const [{ before, after }] = (await adaptTo(setup, { ...options, tasks: [task] })) as [AdaptedTask];
-  return { task, before: softmax(before, settings.ways), after: softmax(after, settings.ways) };
-}
-
-/** Probabilities [count, classes] of logits [count, classes]. */
-function softmax(logits: Float32Array, classes: number): Float32Array {
-  const result = new Float32Array(logits.length);
-  for (let row = 0; row < logits.length; row += classes) {
-    const values = logits.subarray(row, row + classes);
-    const largest = values.reduce((a, b) => Math.max(a, b));
-    const powers = values.map((value) => Math.exp(value - largest));
-    const total = powers.reduce((a, b) => a + b);
-    for (let i = 0; i < classes; i++) result[row + i] = powers[i]! / total;
-  }
-  return result;
+  const probabilities = (logits: Float32Array) =>
+    Float32Array.from(
+      Array.from({ length: logits.length / settings.ways }, (_, i) =>
+        softmax(logits.subarray(i * settings.ways, (i + 1) * settings.ways)),
+      ).flat(),
+    );
+  return { task, before: probabilities(before), after: probabilities(after) };
 }

@@ -70,3 +70,17 @@ export function mapRecord<K extends string, A, B>(
   for (const key of Object.keys(record) as K[]) result[key] = fn(record[key], key);
   return result;
 }
+
+/** The values under names that start with `prefix`. */
+export function prefixed<T>(prefix: string, values: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [prefix + name, value]));
+}
+
+/** Those of the values whose names start with `prefix`, without it. */
+export function unprefixed<T>(prefix: string, values: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(
+    Object.entries(values).flatMap(([name, value]) =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [],
+    ),
+  );
+}

@@ -161,6 +161,14 @@ export function predictedClasses(outputs: Float32Array, count: number): Int32Arr
   });
 }
 
+/** Probabilities of one example's logits [classes], in float64: e^(xᵢ − max) over their sum. */
+export function softmax(logits: Float32Array): number[] {
+  const largest = logits.reduce((a, b) => Math.max(a, b));
+  const powers = Array.from(logits, (value) => Math.exp(value - largest));
+  const total = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / total);
+}
+
 function accuracy(outputs: Float32Array, { targets, count }: Examples): number {
   return predictedClasses(outputs, count).filter((predicted, i) => predicted === targets[i]).length / count;
 }

@@ -7,7 +7,7 @@ import { valueAndGrad } from '../graph/grad.ts';
 import { gather } from '../graph/linear.ts';
 import { take } from '../graph/shaping.ts';
 import { Tensor } from '../graph/tensor.ts';
-import { type Graph, type Loop, mapRecord, trace } from '../graph/trace.ts';
+import { type Graph, type Loop, mapRecord, prefixed, trace, unprefixed } from '../graph/trace.ts';
 import { int32, type TensorType, type TypedArray } from '../graph/type.ts';
 import type { Loss } from '../nn/losses.ts';
 import type { Model } from '../nn/model.ts';
@@ -99,15 +99,11 @@ export interface Segment {
 const statePrefix = 'state.';
 
 export function prefixState<T>(state: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(Object.entries(state).map(([name, value]) => [statePrefix + name, value]));
+  return prefixed(statePrefix, state);
 }
 
 export function unprefixState<T>(values: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(
-    Object.entries(values).flatMap(([name, value]) =>
-      name.startsWith(statePrefix) ? [[name.slice(statePrefix.length), value]] : [],
-    ),
-  );
+  return unprefixed(statePrefix, values);
 }
 
 /** What an inner loop is traced from. */

@@ -2,7 +2,7 @@
 import { add, mul } from '../graph/elementwise.ts';
 import { sum } from '../graph/reductions.ts';
 import type { Tensor } from '../graph/tensor.ts';
-import { trace } from '../graph/trace.ts';
+import { prefixed, trace, unprefixed } from '../graph/trace.ts';
 import { float32, type TensorType } from '../graph/type.ts';
 import { adam, composeStates, type Optimizer, type OptimizerState, sgd } from '../optim/optimizer.ts';
 import type { Arrays, Runtime } from '../runtime/runtime.ts';
@@ -114,16 +114,4 @@ export async function compileOuterStep(options: OuterStepOptions): Promise<Outer
     runtime.recycle(next);
     return finite;
   };
-}
-
-function prefixed<T>(prefix: string, values: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(Object.entries(values).map(([name, value]) => [prefix + name, value]));
-}
-
-function unprefixed<T>(prefix: string, values: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(
-    Object.entries(values).flatMap(([name, value]) =>
-      name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [],
-    ),
-  );
 }

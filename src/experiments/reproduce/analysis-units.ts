@@ -33,7 +33,7 @@ import {
   sumsOf,
   type Vector,
 } from './statistics.ts';
-import { asJson, scaled, scaledSettings, setUpUnit, trainInUnit, trainingWork } from './training.ts';
+import { asJson, scaled, scaledSettings, setUpUnit, trainingWork, trainToTheEnd } from './training.ts';
 
 export const algorithmNames = ['maml', 'fomaml', 'reptile'] as const;
 export type AnalysedAlgorithm = (typeof algorithmNames)[number];
@@ -474,9 +474,7 @@ function agreementUnit(
         await context.keep(found as Json);
       };
       await judge(0, initialState({ ...setup, seed: 0 }));
-      const trained = await trainInUnit(setup, context, { onIteration: judge });
-      if (trained.divergedAt !== undefined)
-        throw new Error(`analysis: ${algorithm} diverged in ${trained.divergedAt}`);
+      const trained = await trainToTheEnd(setup, context, { onIteration: judge });
       return { points: found, trainSeconds: trained.seconds };
     },
   });

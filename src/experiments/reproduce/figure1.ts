@@ -27,8 +27,8 @@ import {
   scaledSettings,
   seedsOf,
   setUpUnit,
-  trainInUnit,
   trainingWork,
+  trainToTheEnd,
 } from './training.ts';
 
 /** Tasks the errors are averaged over, beside Figure 1's own. */
@@ -97,9 +97,7 @@ function initializationUnit(name: Initialization, seed: number, options: Reprodu
       const setup = await setUpUnit(settings, context);
       let start: TrainingState = initialState({ ...setup, seed });
       if (trains) {
-        const trained = await trainInUnit(setup, context, { share: training / work });
-        if (trained.divergedAt !== undefined) throw new Error(`${name}: diverged: lower its rates`);
-        start = trained.state;
+        ({ state: start } = await trainToTheEnd(setup, context, { share: training / work }));
       }
       const [adapted] = await adaptTo(setup, { runtime, start, tasks: [figure1Task] });
       const fresh = async (evalSteps: number) => {

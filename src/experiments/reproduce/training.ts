@@ -106,6 +106,25 @@ export async function trainInUnit(
   }
 }
 
+/**
+ * The same where nothing can be said of a training that diverged.
+ * @throws {TrainingError} when it does
+ */
+export async function trainToTheEnd(
+  setup: Setup,
+  context: UnitContext,
+  options?: TrainOptions,
+): Promise<Extract<Trained, { readonly state: TrainingState }>> {
+  const trained = await trainInUnit(setup, context, options);
+  if (trained.divergedAt !== undefined) {
+    const { task, algorithm, seed } = setup.settings;
+    throw new TrainingError(
+      `${algorithm} on ${task}, seed ${seed}: diverged in meta-iteration ${trained.divergedAt}: try another seed`,
+    );
+  }
+  return trained;
+}
+
 /** Tasks of one part of an evaluation: what is done again, at most, when it is stopped. */
 const partTasks = 500;
 

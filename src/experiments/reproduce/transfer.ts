@@ -15,8 +15,8 @@ import {
   scaledSettings,
   seedsOf,
   setUpUnit,
-  trainInUnit,
   trainingWork,
+  trainToTheEnd,
 } from './training.ts';
 
 /** Appendix A for 5-way Omniglot, but for the iterations: ours, a fifth of the paper's. */
@@ -94,10 +94,7 @@ function sourceUnit(source: Source, seed: number, options: ReproduceOptions): Un
       const setup = await setUpUnit(trained, context);
       let state = initialState({ ...setup, seed });
       if (source !== 'untrained') {
-        const run = await trainInUnit(setup, context, { share: training / work });
-        if (run.divergedAt !== undefined)
-          throw new Error(`transfer: ${source} diverged in ${run.divergedAt}`);
-        state = run.state;
+        ({ state } = await trainToTheEnd(setup, context, { share: training / work }));
       }
       const parts: Record<string, readonly Sums[]> = { ...(context.kept as Record<string, readonly Sums[]>) };
       const cells: Record<string, Sums> = {};
