@@ -1,9 +1,8 @@
 /** `anole adapt`: fits weights to a folder of class folders. `anole predict`: what comes of it, on files. */
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Prediction } from '../app/classifier.ts';
 import { load, loadAdapted } from '../app/node.ts';
+import { isShipped } from '../app/shipped.ts';
 import { writeAtomically } from '../data/folders.ts';
 import { labelledFolder } from '../data/labelled-folder.ts';
 import { OptionError } from '../errors.ts';
@@ -13,7 +12,7 @@ import { aligned, count, percent, significant } from './format.ts';
 import { untilInterrupted } from './interrupt.ts';
 import { headOption, withValue } from './options.ts';
 import { terminalProgress } from './progress.ts';
-import { weightsFile } from './run-folder.ts';
+import { locateWeights } from './saved-run.ts';
 
 interface AdaptFlags {
   readonly data: string;
@@ -63,7 +62,7 @@ export function adaptCommand(): Command {
 
 async function adapt(weights: string, flags: AdaptFlags): Promise<void> {
   const { data, out, json, quiet, steps, batch, seed, head } = flags;
-  const learner = await load(await fileOf(weights));
+  const learner = await load(isShipped(weights) ? weights : (await locateWeights(weights)).path);
   const progress = terminalProgress({ quiet: quiet === true || json === true });
   try {
     const examples = await labelledFolder(data, learner.inputShape as readonly [number, number, number]);
@@ -102,15 +101,6 @@ async function adapt(weights: string, flags: AdaptFlags): Promise<void> {
     progress.stop();
     await learner.dispose();
   }
-}
-
-/** A run's folder stands for the weights in it. */
-async function fileOf(weights: string): Promise<string> {
-  const isFolder = await stat(weights).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  return isFolder ? join(weights, weightsFile) : weights;
 }
 
 export function predictCommand(): Command {

@@ -13,14 +13,12 @@ import { algorithmNames, aligned, count, describeTask, percent, significant } fr
 import { readImages } from './images.ts';
 import { untilInterrupted } from './interrupt.ts';
 import { startRuntimes } from './machine.ts';
-import { addEvalFlags, type CommonFlags } from './options.ts';
+import { addEvalFlags, type CommonFlags, evaluationSettings } from './options.ts';
 import { type Progress, terminalProgress } from './progress.ts';
 import { readModelFile } from './saved-run.ts';
 
 type EvalFlags = CommonFlags &
-  Partial<
-    Pick<Settings, 'ways' | 'shots' | 'evalSteps' | 'evalBatch' | 'evalTasks' | 'transductive' | 'seed'>
-  > & { readonly head?: HeadStart };
+  Partial<Pick<Settings, (typeof evaluationSettings)[number] | 'seed'>> & { readonly head?: HeadStart };
 
 export function evalCommand(): Command {
   const command = new Command('eval')
@@ -75,9 +73,7 @@ function adjusted(trained: Settings, flags: EvalFlags): Settings {
     );
   }
   const changed = Object.fromEntries(
-    (['ways', 'shots', 'evalSteps', 'evalBatch', 'evalTasks', 'transductive'] as const).flatMap((name) =>
-      flags[name] === undefined ? [] : [[name, flags[name]]],
-    ),
+    evaluationSettings.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]])),
   );
   const settings = { ...trained, ...changed };
   const fitting = Math.min(settings.evalBatch, settings.ways * settings.shots);

@@ -157,10 +157,19 @@ export function addTrainFlags(command: Command): Command {
   return addCommonFlags(command, 'cores, at most --meta-batch; sine 1');
 }
 
-/** The flags an evaluation of saved weights may change; what it does not say stays as trained. */
+/** The settings an evaluation of saved weights may change; what is not said stays as trained. */
+export const evaluationSettings = [
+  'ways',
+  'shots',
+  'evalSteps',
+  'evalBatch',
+  'evalTasks',
+  'transductive',
+] as const satisfies (keyof Settings)[];
+
+/** Their flags, and the others of an evaluation. */
 export function addEvalFlags(command: Command): Command {
-  const changeable = ['ways', 'shots', 'evalSteps', 'evalBatch', 'evalTasks', 'transductive'] as const;
-  for (const name of changeable) add(command, 'Evaluation', settingOption(name, 'as trained'));
+  for (const name of evaluationSettings) add(command, 'Evaluation', settingOption(name, 'as trained'));
   const alone = new Option('--no-transductive', 'classify each query on its own beside the support set');
   const seed = new Option('--seed <n>', 'of the tasks (default: as trained)');
   add(command, 'Evaluation', alone);

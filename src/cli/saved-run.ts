@@ -53,18 +53,25 @@ export async function readModelFile(source: string): Promise<ModelFile> {
     const path = fileURLToPath(shippedAddress(source));
     return { folder: '.', path, bytes: await readFile(path) };
   }
-  const isFolder = await stat(source).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  const path = isFolder ? join(source, weightsFile) : source;
+  const { folder, path } = await locateWeights(source);
   const bytes = await readFile(path).catch((cause) => {
     throw new DataError(
       `${path}: no weights there: give the folder of a run, such as runs/demo/sine (${fileFault(cause)})`,
       { cause },
     );
   });
-  return { folder: isFolder ? source : dirname(path), path, bytes };
+  return { folder, path, bytes };
+}
+
+/** A run's folder stands for the weights in it; a file of weights lies in the folder of its run. */
+export async function locateWeights(source: string): Promise<{ folder: string; path: string }> {
+  const isFolder = await stat(source).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  return isFolder
+    ? { folder: source, path: join(source, weightsFile) }
+    : { folder: dirname(source), path: source };
 }
 
 /**
@@ -73,17 +80,13 @@ export async function readModelFile(source: string): Promise<ModelFile> {
  * @throws {DataError} when there are none, or they are damaged or of settings this version does not know
  */
 export async function readRun(run: string): Promise<SavedRun> {
-  const isFolder = await stat(run).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  const path = isFolder ? join(run, weightsFile) : run;
+  const { folder, path } = await locateWeights(run);
   const checkpoint = await readCheckpoint(path);
   if (checkpoint === undefined) {
     throw new DataError(`${path}: no weights there: give the folder of a run, such as runs/demo/sine`);
   }
   const settings = settingsIn(checkpoint.settings, path);
-  return { folder: isFolder ? run : dirname(run), path, settings, checkpoint };
+  return { folder, path, settings, checkpoint };
 }
 
 /**

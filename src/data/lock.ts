@@ -50,7 +50,8 @@ export async function lockFile(file: string): Promise<Release> {
     await take(file, text);
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
-    const fault = `could not write ${path} (${fileFault(cause)})`;
+    const at = (cause as NodeJS.ErrnoException).path ?? path; // the lock, or a folder it lies in
+    const fault = `could not write ${at} (${fileFault(cause)})`;
     throw new DataError(`${fault}: make room, make the folder writable or use another`, { cause });
   }
   const release = () => {

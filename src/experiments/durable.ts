@@ -13,14 +13,15 @@
  * every point of the learning curve, at the end, and when training ends early (`signal`, a loss that is not
  * finite). A process that is killed outright loses what came after the last of these. Calling again with a
  * file that is done trains nothing and returns what it came to. Weights and curve depend on the settings
- * alone; seconds are those of all the processes together. One process at a time may train with a file: the
- * command line sees to it by a lock, `trainDurably` leaves it to its caller.
+ * alone; seconds are those of all the processes together. One process at a time may train with a file:
+ * `trainDurably` holds its lock (`lock.ts`) meanwhile.
  *
  * `DurableTraining` is the same in parts, for callers that keep more in the checkpoint (`notes`) or end it
- * their own way.
+ * their own way; the lock is theirs to take.
  */
 import { readFile } from 'node:fs/promises';
 import { fileFault, removeLeftovers, writeAtomically } from '../data/folders.ts';
+import { lockFile } from '../data/lock.ts';
 import { DataError, OptionError } from '../errors.ts';
 import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from '../meta/checkpoint.ts';
 import { initialState, type TrainingState } from '../meta/train.ts';
@@ -70,14 +71,20 @@ export interface DurableRun extends TrainingSoFar {
 /**
  * Meta-trains by the settings with a checkpoint file, going on from it where there is one.
  * @throws {OptionError} when the file is of other settings, naming each
- * @throws {DataError} when the file is damaged or can not be written; what it held before stays whole
+ * @throws {DataError} when the file is damaged, can not be written, or another process trains with it; what it
+ *   held before stays whole
  */
 export async function trainDurably(
   setup: Setup,
   options: DurableOptions & Omit<RunOptions, 'from'>,
 ): Promise<DurableRun> {
-  const training = await DurableTraining.open(setup, options);
-  return training.run(options);
+  const release = await lockFile(options.file);
+  try {
+    const training = await DurableTraining.open(setup, options);
+    return await training.run(options);
+  } finally {
+    release();
+  }
 }
 
 /** `trainDurably` in parts: open, run, then seal or leave to be gone on with. */

@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { lockOf } from '../../src/data/lock.ts';
 import { decodeSafetensors, encodeSafetensors } from '../../src/data/safetensors.ts';
 import { DataError, OptionError, TrainingError } from '../../src/errors.ts';
 import { DurableTraining, readCheckpoint, trainDurably } from '../../src/experiments/durable.ts';
@@ -74,6 +75,15 @@ describe('training with a checkpoint file', () => {
     assert.equal(again.trainSeconds, first.trainSeconds);
     assert.equal(statSync(file).mtimeMs, mtimeMs);
     assert.equal(runtime.compilations, compiled);
+  });
+
+  it('is closed to another process while one trains with it', async () => {
+    const file = join(folder, 'taken');
+    const first = trainDurably(sine(), { file, runtime });
+    await assert.rejects(trainDurably(sine(), { file, runtime }), DataError);
+    await first;
+    assert.ok(!existsSync(lockOf(file)));
+    await trainDurably(sine(), { file, runtime });
   });
 
   it('keeps notes, and clears away what a killed process left', async () => {
@@ -180,7 +190,7 @@ describe('a checkpoint file', () => {
     await assert.rejects(
       trainDurably(sine(), { file: below, runtime }),
       (error) =>
-        error instanceof DataError && error.message.includes(`${below} (a part of the path is a file): `),
+        error instanceof DataError && error.message.includes(`${join(folder, 'a-file')} (it is a file): `),
     );
     await assert.rejects(
       trainDurably(sine(), { file: folder, runtime }),
