@@ -78,7 +78,7 @@ describe('in a folder that is read-only', () => {
   for (const [args, message] of [
     [adapt, `could not write place/adapted.safetensors (permission denied): ${remedy}`],
     [exported, `could not write place/model.onnx (permission denied): ${remedy}`],
-    [reproduce, 'could not write place/figure2/state.json.lock (permission denied): make room'],
+    [reproduce, 'could not write place/figure2 (permission denied): make room'],
     ['train sine --out place/run', '--out: can not write to place/run (permission denied): give a folder'],
     [
       'train --resume place --meta-iters 30 --allow-changes',

@@ -130,10 +130,10 @@ test('what is no lock is taken away', async () => {
 });
 
 test('a place that takes none is named', async () => {
-  writeFileSync(join(folder, 'a file'), '');
-  const below = join(folder, 'a file', 'weights');
-  await assert.rejects(lockFile(below), {
+  const inTheWay = join(folder, 'a file');
+  writeFileSync(inTheWay, '');
+  await assert.rejects(lockFile(join(inTheWay, 'weights')), {
     name: 'DataError',
-    message: `could not write ${below}.lock (it is a file): make room, make the folder writable or use another`,
+    message: `could not write ${inTheWay} (it is a file): make room, make the folder writable or use another`,
   });
 });
