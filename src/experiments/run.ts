@@ -49,7 +49,10 @@ export interface RunOptions {
   /** Training pauses for a point of the learning curve. */
   readonly onPause?: () => void;
   readonly onCurvePoint?: (point: CurvePoint) => void | Promise<void>;
-  /** All of a meta-iteration is done, its point of the curve too; training waits. */
+  /**
+   * All of a meta-iteration is done, its point of the curve too; training waits. Also called at the start, for
+   * the one gone on from (0 afresh): its call may have been cut short when it was stopped.
+   */
   readonly onIteration?: (iteration: number) => void | Promise<void>;
   readonly signal?: AbortSignal;
 }
@@ -72,6 +75,8 @@ export async function runTraining(setup: Setup, options: RunOptions): Promise<Tr
   const { onState, onProgress, onPause, onCurvePoint, onIteration } = options;
   const { evalEvery } = settings;
   if (from !== undefined && isComplete(settings, from)) {
+    onState?.(from.state);
+    await onIteration?.(from.state.iteration);
     return { state: from.state, trainSeconds: from.trainSeconds, innerSteps: innerSteps(settings) };
   }
   const curve = { runtime: evaluationRuntime, tasks: trainTasks, evalTasks: curveTasks };
@@ -95,6 +100,7 @@ export async function runTraining(setup: Setup, options: RunOptions): Promise<Tr
     judged = iteration;
   };
   await judge(state.iteration); // not when that was done before it was stopped
+  await onIteration?.(state.iteration);
   let pauses = 0;
   let trainSeconds = from?.trainSeconds ?? 0;
   const before = trainSeconds;

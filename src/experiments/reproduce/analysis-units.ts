@@ -13,7 +13,7 @@ import type { TaskSource } from '../../data/task.ts';
 import { mul, sigmoid } from '../../graph/elementwise.ts';
 import { mapRecord } from '../../graph/trace.ts';
 import type { TypedArray } from '../../graph/type.ts';
-import { initialState, type TrainingState } from '../../meta/train.ts';
+import type { TrainingState } from '../../meta/train.ts';
 import * as layers from '../../nn/layers.ts';
 import { softmaxCrossEntropy, squaredError } from '../../nn/losses.ts';
 import { type Layer, type Model, sequential } from '../../nn/model.ts';
@@ -473,7 +473,6 @@ function agreementUnit(
         });
         await context.keep(found as Json);
       };
-      await judge(0, initialState({ ...setup, seed: 0 }));
       const trained = await trainToTheEnd(setup, context, { onIteration: judge });
       return { points: found, trainSeconds: trained.seconds };
     },

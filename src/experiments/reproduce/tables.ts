@@ -1,5 +1,6 @@
 /** Tables 1 and 2 (§6.1): few-shot accuracy. One network of N ways is trained once and judged in every cell. */
-import type { AlgorithmName } from '../../meta/train.ts';
+
+import type { AlgorithmName, TrainingState } from '../../meta/train.ts';
 import { type PaperTable, table1 as paperTable1, table2 as paperTable2 } from '../paper.ts';
 import type { Settings, SettingsRequest, TaskName } from '../settings.ts';
 import {
@@ -12,13 +13,14 @@ import {
   type Unit,
   unit,
 } from './experiment.ts';
-import type { RangesPicture } from './pictures.ts';
+import type { PanelsPicture, RangesPicture } from './pictures.ts';
 import { overSeeds, type Sums } from './statistics.ts';
 import {
   asJson,
   type BothSums,
   evaluateBothInParts,
   evaluationWork,
+  scaled,
   scaledSettings,
   seedsOf,
   setUpUnit,
@@ -44,13 +46,23 @@ interface Network {
   readonly columns: readonly Column[];
 }
 
-interface TableDefinition {
+export interface TableDefinition {
   readonly name: string;
   readonly title: string;
   readonly summary: string;
   readonly paper: PaperTable;
   readonly task: TaskName;
   readonly networks: readonly Network[];
+  /** Points of a learning curve. @default none */
+  readonly curve?: CurveDefinition;
+}
+
+/** When networks are judged while they train; nothing is chosen by it. The evaluation at the end is the last point. */
+interface CurveDefinition {
+  /** As shares of the meta-iterations. */
+  readonly at: readonly number[];
+  /** Tasks of each point and column; all points see the same ones. */
+  readonly tasks: number;
 }
 
 /** Appendix A is of Reptile; the others' outer steps and tails are ours, as for `anole train` (`presets.ts`). */
@@ -111,7 +123,7 @@ export const table1: Experiment = tableExperiment({
   title: 'Table 1: few-shot classification on Mini-ImageNet',
   summary: 'Mini-ImageNet, 5-way, 1-shot and 5-shot, with and without transduction (Table 1)',
   paper: paperTable1,
-  task: 'mini-imagenet' as TaskName,
+  task: 'mini-imagenet',
   networks: [
     {
       name: '5-way',
@@ -126,21 +138,35 @@ export const table1: Experiment = tableExperiment({
       ],
     },
   ],
+  curve: { at: [0, 0.25, 0.5, 0.75], tasks: 100 },
 });
+
+/** Accuracies of a network, by `cellKey`. */
+type Cells = Readonly<Record<string, Sums>>;
+
+type CurvePoint = { readonly iteration: number; readonly cells: Cells };
 
 /** All evaluations of one trained network. */
 type Result = {
   readonly trainSeconds: number;
   /** Meta-iteration in which training diverged, or null. */
   readonly divergedAt: number | null;
-  /** By `cellKey`. */
-  readonly cells: Readonly<Record<string, Sums>>;
+  readonly cells: Cells;
+  /** While it trained; for tables with a curve. */
+  readonly curve?: readonly CurvePoint[];
+};
+
+/** What a unit keeps: points of the curve, and parts of the evaluations at the end by column. */
+type Kept = {
+  readonly curve: readonly CurvePoint[];
+  readonly parts: Readonly<Record<string, readonly BothSums[]>>;
 };
 
 const cellKey = (column: string, transductive: boolean) =>
   transductive ? `${column} + transduction` : column;
 
-function tableExperiment(table: TableDefinition): Experiment {
+/** A table of the networks as our three algorithms train them. */
+export function tableExperiment(table: TableDefinition): Experiment {
   return {
     name: table.name,
     summary: table.summary,
@@ -185,8 +211,18 @@ function networkUnit(
     given: { ...network.given, ...given, algorithm, seed },
   };
   const settings = scaledSettings(request, options);
+  const { metaIterations } = settings;
   const training = trainingWork(settings);
-  const work = training + network.columns.length * evaluationWork(settings);
+  const { curve: curveDefinition } = table;
+  const curveAt = (curveDefinition?.at ?? []).map((share) => Math.round(share * metaIterations));
+  const curveTasks = scaled(curveDefinition?.tasks ?? 0, Math.min(1, 20 * options.scale));
+  const columnsWork = (evalTasks: number) =>
+    network.columns.reduce(
+      (total, { evalBatch }) => total + evaluationWork({ ...settings, evalBatch, evalTasks }),
+      0,
+    );
+  const work = training + curveAt.length * columnsWork(curveTasks) + columnsWork(settings.evalTasks);
+  const share = 1 - columnsWork(settings.evalTasks) / work; // of the training, the curve included
   return unit<Result>({
     id: `${network.name}/${algorithm}/seed-${seed}`,
     settings: {
@@ -197,6 +233,7 @@ function networkUnit(
           ...{ shots, evalBatch, transductive },
         })),
       ),
+      ...(curveDefinition === undefined ? {} : { curveAt, curveTasks }),
     },
     work,
     note: ({ cells, divergedAt }) =>
@@ -207,31 +244,53 @@ function networkUnit(
         : `diverged in meta-iteration ${divergedAt}`,
     async run(context) {
       const setup = await setUpUnit(settings, context);
-      const trained = await trainInUnit(setup, context, { share: training / work });
+      let kept = (context.kept ?? { curve: [], parts: {} }) as Kept;
+      const keep = async (more: Partial<Kept>) => {
+        kept = { ...kept, ...more };
+        await context.keep(kept);
+      };
+      const judgedIn = ({ shots, evalBatch }: Column, more: Partial<Settings> = {}) => ({
+        ...setup,
+        settings: { ...settings, shots, evalBatch, ...more },
+      });
+      const judge = async (iteration: number, state: TrainingState) => {
+        const { curve } = kept;
+        if (!curveAt.includes(iteration) || curve.some((point) => point.iteration === iteration)) return;
+        let cells: Cells = {};
+        for (const column of network.columns) {
+          const judged = judgedIn(column, { evalTasks: curveTasks, seed: settings.seed + curveSeed });
+          const watch = { ...context, parts: [], keep: async () => {}, progress: () => {} };
+          cells = { ...cells, ...cellsOf(column, await evaluateBothInParts(judged, state, watch)) };
+        }
+        await keep({ curve: [...curve, { iteration, cells }] });
+      };
+      const trained = await trainInUnit(setup, context, { share, onIteration: judge });
+      const curve = curveDefinition === undefined ? {} : { curve: kept.curve };
       if (trained.divergedAt !== undefined)
-        return { trainSeconds: 0, divergedAt: trained.divergedAt, cells: {} };
-      const kept = { ...(context.kept as Record<string, readonly BothSums[]>) };
-      const cells: Record<string, Sums> = {};
-      for (const [i, { name, shots, evalBatch }] of network.columns.entries()) {
-        const judged = { ...setup, settings: { ...settings, shots, evalBatch } };
-        const { nonTransductive, transductive } = await evaluateBothInParts(judged, trained.state, {
+        return { trainSeconds: 0, divergedAt: trained.divergedAt, cells: {}, ...curve };
+      let cells: Cells = {};
+      for (const [i, column] of network.columns.entries()) {
+        const found = await evaluateBothInParts(judgedIn(column), trained.state, {
           ...context,
-          parts: kept[name] ?? [],
-          keep: async (parts) => {
-            kept[name] = parts;
-            await context.keep(kept);
-          },
-          progress: (share) => {
-            const steps = training + (i + share) * evaluationWork(settings);
-            context.progress(steps / work, `evaluating ${name}`);
+          parts: kept.parts[column.name] ?? [],
+          keep: (parts) => keep({ parts: { ...kept.parts, [column.name]: parts } }),
+          progress: (done) => {
+            const all = share + ((1 - share) * (i + done)) / network.columns.length;
+            context.progress(all, `evaluating ${column.name}`);
           },
         });
-        cells[cellKey(name, false)] = nonTransductive;
-        cells[cellKey(name, true)] = transductive;
+        cells = { ...cells, ...cellsOf(column, found) };
       }
-      return { trainSeconds: trained.seconds, divergedAt: null, cells };
+      return { trainSeconds: trained.seconds, divergedAt: null, cells, ...curve };
     },
   });
+}
+
+/** Keeps the tasks of the curve apart from those of the evaluation at the end, whose seeds are 1000·seed + part. */
+const curveSeed = 1e6;
+
+function cellsOf({ name }: Column, { nonTransductive, transductive }: BothSums): Cells {
+  return { [cellKey(name, false)]: nonTransductive, [cellKey(name, true)]: transductive };
 }
 
 interface TrainedNetwork {
@@ -282,7 +341,10 @@ function reportOf(
       algorithm: name,
       seeds: results.map((result) => result ?? null),
     })),
-    pictures: shown.length === 0 ? {} : { [`${table.name}.svg`]: pictureOf(table, shown) },
+    pictures: {
+      ...(shown.length === 0 ? {} : { [`${table.name}.svg`]: pictureOf(table, shown) }),
+      ...curvePicture(table, trained, options),
+    },
     remarks: [
       'The paper’s ± is the standard deviation over 3 seeds for Reptile and the 95% interval over tasks for the rows it quotes from Finn et al.',
       ...(options.scale < 1 ? [`Ours trained for ${options.scale} of the paper’s iterations.`] : []),
@@ -307,6 +369,61 @@ function pictureOf(table: TableDefinition, groups: readonly RowGroup[]): RangesP
       })),
     })),
   };
+}
+
+/** The learning curves of all networks that have one, up to the evaluation at the end, with the paper's ends. */
+function curvePicture(
+  table: TableDefinition,
+  trained: readonly TrainedNetwork[],
+  { scale }: ReproduceOptions,
+): Readonly<Record<string, PanelsPicture>> {
+  const panels = trained.flatMap(({ network, name, results }) => {
+    const done = results.flatMap((result) => (result?.curve === undefined ? [] : [result]));
+    if (done.length === 0) return [];
+    const end = scaled(network.given.metaIterations!, scale);
+    const iterations = done[0]!.curve!.map(({ iteration }) => iteration);
+    return network.columns.flatMap((column) =>
+      [false, true].map((transductive) => {
+        const key = cellKey(column.name, transductive);
+        const at = (iteration: number) =>
+          overSeeds(
+            done.map(({ cells, curve }) =>
+              iteration === end ? cells[key] : curve!.find((one) => one.iteration === iteration)?.cells[key],
+            ),
+          );
+        const points = [...iterations, end].flatMap((iteration) => {
+          const measure = at(iteration);
+          if (measure === undefined) return [];
+          const { value, low, high } = rangeOf(measure);
+          return [{ x: iteration, y: value, low, high }];
+        });
+        const row = transductive ? `${name} + transduction` : name;
+        const published = table.paper.rows[row]?.[table.paper.columns.indexOf(column.name)];
+        const paper = [0, end].flatMap((x) =>
+          published === undefined ? [] : [{ x, y: published[0] / 100 }],
+        );
+        return {
+          title: `${name}, ${column.name}${transductive ? ', transd.' : ''}`,
+          series: [
+            { name: 'paper, at its end', role: 'reference' as const, points: paper },
+            { name, role: 'ours' as const, points },
+          ],
+        };
+      }),
+    );
+  });
+  if (panels.length === 0) return {};
+  const picture: PanelsPicture = {
+    kind: 'panels',
+    title: `${table.title}: while training`,
+    subtitle: 'Accuracy on classes never trained on, against meta-iterations.',
+    columns: 4,
+    x: { label: 'meta-iteration' },
+    y: { label: 'accuracy', format: 'percent', domain: [0.2, 0.8] },
+    key: { ours: 'Anole (shaded: 95% interval over tasks)', reference: 'paper, at the end of its 100,000' },
+    panels,
+  };
+  return { [`${table.name}-curve.svg`]: picture };
 }
 
 /** A measure with the larger of its spreads. */

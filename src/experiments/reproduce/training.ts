@@ -8,7 +8,7 @@ import {
   type EvaluationOptions,
   type EvaluationWatch,
 } from '../../meta/evaluate.ts';
-import { initialState, type TrainingState } from '../../meta/train.ts';
+import type { TrainingState } from '../../meta/train.ts';
 import { trainDurably } from '../durable.ts';
 import { resolveSettings, type Settings, type SettingsRequest } from '../settings.ts';
 import { evaluationOptions, type Setup, setUp } from '../setup.ts';
@@ -69,7 +69,10 @@ export function evaluationWork({ evalTasks, evalSteps, evalBatch }: Settings): n
 export interface TrainOptions {
   /** The share of the unit's work that the training is. @default 1 */
   readonly share?: number;
-  /** Called after every meta-iteration, also the 0th, before the next begins. It may be called again for one, with the same state. */
+  /**
+   * Called at the start and after every meta-iteration, before the next begins; again for the one gone on from,
+   * with the same state.
+   */
   readonly onIteration?: (iteration: number, state: TrainingState) => Promise<void>;
 }
 
@@ -237,7 +240,6 @@ export function trialUnit({ id, settings, curveAt = [], curveTasks = 0 }: TrialO
         curve.push({ iteration, accuracy: sumsOf((await evaluator(state, { signal })).values) });
         await context.keep({ curve, parts: [] });
       };
-      await judge(0, initialState({ ...setup, seed: settings.seed }));
       const trained = await trainInUnit(setup, context, { share, onIteration: judge });
       if (trained.divergedAt !== undefined) {
         return { trainSeconds: 0, divergedAt: trained.divergedAt, accuracy: null, curve };

@@ -6,9 +6,11 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { glyphsSplit } from '../../../src/data/glyphs.ts';
 import { DataError, OptionError } from '../../../src/errors.ts';
+import { table2 } from '../../../src/experiments/paper.ts';
 import type { Json, Plan, Unit } from '../../../src/experiments/reproduce/experiment.ts';
 import { experiments } from '../../../src/experiments/reproduce/index.ts';
 import { firstChange, Runner, stateFile } from '../../../src/experiments/reproduce/runner.ts';
+import { tableExperiment } from '../../../src/experiments/reproduce/tables.ts';
 import { nodeRuntime } from '../../../src/runtime/node.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'anole-reproduce-'));
@@ -167,7 +169,7 @@ describe('experiments', () => {
   }
 
   it('have names of their own, and units with names of their own', () => {
-    for (const { name } of experiments.filter((one) => one.name !== 'table1')) {
+    for (const { name } of experiments) {
       const ids = planned(name, 1).units.map(({ id }) => id);
       assert.equal(new Set(ids).size, ids.length, name);
       assert.ok(planned(name, 1).units.every(({ work }) => work > 0));
@@ -176,7 +178,7 @@ describe('experiments', () => {
   });
 
   it('report before anything is done', () => {
-    for (const { name } of experiments.filter((one) => one.name !== 'table1')) {
+    for (const { name } of experiments) {
       assert.doesNotThrow(() => planned(name, 1).report(() => undefined), name);
     }
   });
@@ -256,6 +258,61 @@ describe('experiments', () => {
     assert.ok(oneShot!.ours!.value >= 0 && oneShot!.ours!.value <= 1);
     assert.ok('table2.svg' in pictures);
     assert.match(JSON.stringify(measured), /5-way 5-shot \+ transduction/);
+  });
+
+  it('a table with a learning curve has its points wherever it was stopped', async () => {
+    const name = 'small';
+    const table = tableExperiment({
+      ...{ name, title: 'A small table', summary: '', paper: table2, task: 'omniglot' },
+      networks: [
+        {
+          name: '5-way',
+          given: {
+            ways: 5,
+            trainShots: 4,
+            innerSteps: 2,
+            innerBatch: 5,
+            metaBatch: 2,
+            metaIterations: 8,
+            evalSteps: 2,
+          },
+          columns: [{ name: '5-way 1-shot', shots: 1, evalBatch: 5 }],
+        },
+      ],
+      curve: { at: [0, 0.25, 0.5], tasks: 3 },
+    });
+    const plan = table.plan({ scale: 1, seeds: 1, evalTasks: 4 });
+    const only = ['5-way/reptile'];
+    const whole = await open(plan, { folder: freshFolder(), name, only });
+    await whole.run();
+    const { pictures, measured } = whole.report();
+    const [{ seeds }] = measured as unknown as [{ seeds: [{ curve: { iteration: number }[] }] }];
+    assert.deepEqual(
+      seeds[0].curve.map(({ iteration }) => iteration),
+      [0, 2, 4],
+    );
+    const picture = pictures['small-curve.svg']!;
+    assert.ok(picture.kind === 'panels' && picture.panels.length === 2);
+    const ours = picture.panels[0]!.series.find(({ role }) => role === 'ours')!;
+    assert.deepEqual(
+      ours.points.map(({ x }) => x),
+      [0, 2, 4, 8],
+    );
+
+    const folder = freshFolder();
+    for (const stop of ['2/8', '3/8', '4/8', '8/8', 'evaluating']) {
+      const controller = new AbortController();
+      const stopped = await open(plan, {
+        ...{ folder, name, only },
+        signal: controller.signal,
+        onProgress: (note) => note.includes(stop) && controller.abort(new Error('stopped')),
+      });
+      await stopped.run().catch((error) => assert.match(error.message, /stopped/));
+    }
+    const resumed = await open(plan, { folder, name, only });
+    await resumed.run();
+    const withoutSeconds = (value: Json) => JSON.stringify(value).replace(/"trainSeconds":[^,]*/g, '');
+    assert.equal(withoutSeconds(resumed.report().measured), withoutSeconds(measured));
   });
 
   it('figure3 follows a curve and sets the paper’s beside it', async () => {
