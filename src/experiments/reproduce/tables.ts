@@ -342,7 +342,7 @@ function reportOf(
       seeds: results.map((result) => result ?? null),
     })),
     pictures: {
-      ...(shown.length === 0 ? {} : { [`${table.name}.svg`]: pictureOf(table, shown) }),
+      ...(shown.length === 0 ? {} : { [`${table.name}.svg`]: pictureOf(table, shown, options) }),
       ...curvePicture(table, trained, options),
     },
     remarks: [
@@ -352,21 +352,30 @@ function reportOf(
   };
 }
 
-function pictureOf(table: TableDefinition, groups: readonly RowGroup[]): RangesPicture {
+/** The columns that any network of ours was trained for. */
+function pictureOf(
+  table: TableDefinition,
+  groups: readonly RowGroup[],
+  { scale }: ReproduceOptions,
+): RangesPicture {
+  const isTrained = (column: string) =>
+    groups.some(({ rows }) => rows.some(({ label, ours }) => label === column && ours !== undefined));
+  const shortened = scale < 1 ? `Ours trained for ${scale} of the paper’s iterations. ` : '';
   return {
     kind: 'ranges',
     title: table.title,
-    subtitle:
-      'Accuracy on classes never trained on. Bars: standard deviation over seeds or 95% interval over tasks, the larger.',
+    subtitle: `Accuracy on classes never trained on. ${shortened}Bars: standard deviation over seeds or 95% interval over tasks, the larger.`,
     x: { label: 'accuracy', format: 'percent' },
     key: { ours: 'Anole', reference: 'paper' },
     groups: groups.map(({ title, rows }) => ({
       title,
-      rows: rows.map(({ label, ours, paper }) => ({
-        label,
-        ...(ours === undefined ? {} : { ours: rangeOf(ours) }),
-        ...(paper === undefined ? {} : { reference: rangeOf(paper) }),
-      })),
+      rows: rows
+        .filter(({ label }) => isTrained(label))
+        .map(({ label, ours, paper }) => ({
+          label,
+          ...(ours === undefined ? {} : { ours: rangeOf(ours) }),
+          ...(paper === undefined ? {} : { reference: rangeOf(paper) }),
+        })),
     })),
   };
 }
