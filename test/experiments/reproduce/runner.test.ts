@@ -256,7 +256,14 @@ describe('experiments', () => {
     const [oneShot] = groups[0]!.rows;
     assert.equal(oneShot!.paper!.value, 0.9539);
     assert.ok(oneShot!.ours!.value >= 0 && oneShot!.ours!.value <= 1);
-    assert.ok('table2.svg' in pictures);
+    const picture = pictures['table2.svg']!;
+    assert.ok(picture.kind === 'ranges' && picture.groups.length === 4);
+    for (const { rows } of picture.groups) {
+      assert.deepEqual(
+        rows.map(({ label }) => label),
+        ['5-way 1-shot', '5-way 5-shot'], // no network of 20 ways was trained
+      );
+    }
     assert.match(JSON.stringify(measured), /5-way 5-shot \+ transduction/);
   });
 
