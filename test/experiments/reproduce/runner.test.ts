@@ -330,7 +330,7 @@ describe('experiments', () => {
     const done = groups[0]!.rows.filter(({ ours }) => ours !== undefined).map(({ label }) => label);
     assert.deepEqual(done, ['(g1+g2)/2', 'g1+g2', 'g4']);
     const picture = pictures['figure3.svg']!;
-    assert.ok(picture.kind === 'panels' && picture.panels.length === 10);
+    assert.ok(picture.kind === 'panels' && picture.panels.length === 12);
   });
 
   it('figure4 takes every kind of tail, and says where training diverged', async () => {
