@@ -73,7 +73,7 @@ export async function compileEvaluation(options: EvaluationOptions): Promise<Eva
 /**
  * Compiles an evaluation by both protocols, which costs little more than by one: adapting is most of the
  * work. Each result is what `compileEvaluation` gives with the same seed.
- * @throws {OptionError} when a mini-batch is larger than the support set, or targets are not classes
+ * @throws {OptionError} when a count is out of range, a mini-batch larger than the support set, or targets are not classes
  */
 export async function compileBothEvaluations(
   options: Omit<EvaluationOptions, 'transductive'>,

@@ -19,7 +19,7 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
 
 /**
  * A runtime over onnxruntime-node.
- * @throws {OptionError} when the provider is not in this build of ONNX Runtime
+ * @throws {OptionError} when the provider is not in this build of ONNX Runtime, or a count is out of range
  */
 export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
   const { provider = 'cpu', threads = 1, workers = 1, apart = false } = options;

@@ -237,6 +237,21 @@ test('evaluation gives the same values for any number of workers, and beats chan
   assert.notDeepEqual((await evaluation(runtime, true)).values, alone.values);
 });
 
+test('an evaluation refuses counts out of range, by name', async () => {
+  const { parameters, innerState } = initialState(sineOptions());
+  const options = { ...sineOptions(), parameters, innerState, evalTasks: 2, shots: 5, innerBatch: 5 };
+  for (const name of ['evalTasks', 'shots', 'queryShots', 'innerBatch'] as const) {
+    await assert.rejects(() => evaluate({ ...options, [name]: 0 }), {
+      name: 'OptionError',
+      message: `evaluation: ${name}: expected a whole number from 1 on, got 0`,
+    });
+  }
+  await assert.rejects(
+    () => evaluate({ ...options, innerSteps: -1 }),
+    /innerSteps: expected a whole number from 0/,
+  );
+});
+
 test('the interval is 1.96 standard errors', () => {
   // 1, 2, 3, 4: mean 2.5, s² = 5/3
   const { mean, ci95 } = interval(Float64Array.of(1, 2, 3, 4));

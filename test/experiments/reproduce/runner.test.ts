@@ -286,7 +286,7 @@ describe('experiments', () => {
           columns: [{ name: '5-way 1-shot', shots: 1, evalBatch: 5 }],
         },
       ],
-      curve: { at: [0, 0.25, 0.5], tasks: 3 },
+      curve: { at: [0, 0.25, 0.5], tasks: 3, accuracies: [0, 1] },
     });
     const plan = table.plan({ scale: 1, seeds: 1, evalTasks: 4 });
     const only = ['5-way/reptile'];
