@@ -13,7 +13,6 @@ import type { TaskSource } from '../../data/task.ts';
 import { mul, sigmoid } from '../../graph/elementwise.ts';
 import { mapRecord } from '../../graph/trace.ts';
 import type { TypedArray } from '../../graph/type.ts';
-import type { TrainingState } from '../../meta/train.ts';
 import * as layers from '../../nn/layers.ts';
 import { softmaxCrossEntropy, squaredError } from '../../nn/losses.ts';
 import { type Layer, type Model, sequential } from '../../nn/model.ts';
@@ -21,7 +20,7 @@ import { mlp, omniglotNet } from '../../nn/networks.ts';
 import type { Arrays } from '../../runtime/runtime.ts';
 import type { Settings, SettingsRequest } from '../settings.ts';
 import { type Problem, traceAgreement, traceGradients, traceTerms } from './expansion.ts';
-import { type Json, type ReproduceOptions, type Unit, type UnitContext, unit } from './experiment.ts';
+import { type ReproduceOptions, type Unit, type UnitContext, unit } from './experiment.ts';
 import {
   addTo,
   dot,
@@ -458,23 +457,25 @@ function agreementUnit(
       const feeds = Array.from({ length: judged }, () =>
         drawBatches(setup.trainTasks, random, { problem, k, batch: settings.innerBatch })([0, 1]),
       );
-      const found = [...((context.kept ?? []) as Agreement['points'])];
-      const judge = async (iteration: number, state: TrainingState) => {
-        if (!at.includes(iteration) || found.some((point) => point.iteration === iteration)) return;
-        const parameters = Float32Array.from(state.parameters);
-        const results: Arrays<'product' | 'squares'>[] = [];
-        for (const feed of feeds) results.push(await program.run({ parameters, ...feed }));
-        found.push({
-          iteration,
-          product: sumsOf(results.map(({ product }) => product[0]!)),
-          cosine: sumsOf(
-            results.map(({ product, squares }) => product[0]! / Math.sqrt(squares[0]! * squares[1]!)),
-          ),
-        });
-        await context.keep(found as Json);
-      };
-      const trained = await trainToTheEnd(setup, context, { onIteration: judge });
-      return { points: found, trainSeconds: trained.seconds };
+      const trained = await trainToTheEnd(setup, context, {
+        curve: {
+          at,
+          taken: (context.kept ?? []) as Agreement['points'],
+          async take(state) {
+            const parameters = Float32Array.from(state.parameters);
+            const results: Arrays<'product' | 'squares'>[] = [];
+            for (const feed of feeds) results.push(await program.run({ parameters, ...feed }));
+            return {
+              product: sumsOf(results.map(({ product }) => product[0]!)),
+              cosine: sumsOf(
+                results.map(({ product, squares }) => product[0]! / Math.sqrt(squares[0]! * squares[1]!)),
+              ),
+            };
+          },
+          keep: (points) => context.keep(points),
+        },
+      });
+      return { points: trained.curve, trainSeconds: trained.seconds };
     },
   });
 }

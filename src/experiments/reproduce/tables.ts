@@ -1,6 +1,6 @@
 /** Tables 1 and 2 (§6.1): few-shot accuracy. One network of N ways is trained once and judged in every cell. */
 
-import type { AlgorithmName, TrainingState } from '../../meta/train.ts';
+import type { AlgorithmName } from '../../meta/train.ts';
 import { type PaperTable, table1 as paperTable1, table2 as paperTable2 } from '../paper.ts';
 import type { Settings, SettingsRequest, TaskName } from '../settings.ts';
 import {
@@ -18,6 +18,7 @@ import { overSeeds, type Sums } from './statistics.ts';
 import {
   asJson,
   type BothSums,
+  type CurvePoint,
   evaluateBothInParts,
   evaluationWork,
   scaled,
@@ -146,7 +147,7 @@ export const table1: Experiment = tableExperiment({
 /** Accuracies of a network, by `cellKey`. */
 type Cells = Readonly<Record<string, Sums>>;
 
-type CurvePoint = { readonly iteration: number; readonly cells: Cells };
+type Curve = readonly CurvePoint<{ readonly cells: Cells }>[];
 
 /** All evaluations of one trained network. */
 type Result = {
@@ -155,12 +156,12 @@ type Result = {
   readonly divergedAt: number | null;
   readonly cells: Cells;
   /** While it trained; for tables with a curve. */
-  readonly curve?: readonly CurvePoint[];
+  readonly curve?: Curve;
 };
 
 /** What a unit keeps: points of the curve, and parts of the evaluations at the end by column. */
 type Kept = {
-  readonly curve: readonly CurvePoint[];
+  readonly curve: Curve;
   readonly parts: Readonly<Record<string, readonly BothSums[]>>;
 };
 
@@ -255,19 +256,24 @@ function networkUnit(
         ...setup,
         settings: { ...settings, shots, evalBatch, ...more },
       });
-      const judge = async (iteration: number, state: TrainingState) => {
-        const { curve } = kept;
-        if (!curveAt.includes(iteration) || curve.some((point) => point.iteration === iteration)) return;
-        let cells: Cells = {};
-        for (const column of network.columns) {
-          const judged = judgedIn(column, { evalTasks: curveTasks, seed: settings.seed + curveSeed });
-          const watch = { ...context, parts: [], keep: async () => {}, progress: () => {} };
-          cells = { ...cells, ...cellsOf(column, await evaluateBothInParts(judged, state, watch)) };
-        }
-        await keep({ curve: [...curve, { iteration, cells }] });
-      };
-      const trained = await trainInUnit(setup, context, { share, onIteration: judge });
-      const curve = curveDefinition === undefined ? {} : { curve: kept.curve };
+      const trained = await trainInUnit(setup, context, {
+        share,
+        curve: {
+          at: curveAt,
+          taken: kept.curve,
+          async take(state) {
+            let cells: Cells = {};
+            for (const column of network.columns) {
+              const judged = judgedIn(column, { evalTasks: curveTasks, seed: settings.seed + curveSeed });
+              const watch = { ...context, parts: [], keep: async () => {}, progress: () => {} };
+              cells = { ...cells, ...cellsOf(column, await evaluateBothInParts(judged, state, watch)) };
+            }
+            return { cells };
+          },
+          keep: (curve) => keep({ curve }),
+        },
+      });
+      const curve = curveDefinition === undefined ? {} : { curve: trained.curve };
       if (trained.divergedAt !== undefined)
         return { trainSeconds: 0, divergedAt: trained.divergedAt, cells: {}, ...curve };
       let cells: Cells = {};

@@ -66,28 +66,41 @@ export function evaluationWork({ evalTasks, evalSteps, evalBatch }: Settings): n
   return (evalTasks * (evalSteps + 1) * evalBatch) / 10;
 }
 
-export interface TrainOptions {
-  /** The share of the unit's work that the training is. @default 1 */
-  readonly share?: number;
-  /**
-   * Called at the start and after every meta-iteration, before the next begins; again for the one gone on from,
-   * with the same state.
-   */
-  readonly onIteration?: (iteration: number, state: TrainingState) => Promise<void>;
+/** Points of a learning curve, taken while a unit trains. Each is kept at once, so that a stop loses none. */
+export interface CurveOptions<Point> {
+  /** Meta-iterations of the points; 0 is the untrained network. */
+  readonly at: readonly number[];
+  /** Those taken before the unit was stopped. */
+  readonly taken: readonly CurvePoint<Point>[];
+  readonly take: (state: TrainingState) => Promise<Point>;
+  /** Called with all points after each. */
+  readonly keep: (points: readonly CurvePoint<Point>[]) => Promise<void>;
 }
 
-export type Trained =
+export type CurvePoint<Point> = { readonly iteration: number } & Point;
+
+export interface TrainOptions<Point> {
+  /** The share of the unit's work that the training is. @default 1 */
+  readonly share?: number;
+  /** @default no points */
+  readonly curve?: CurveOptions<Point>;
+}
+
+/** What a training came to. A training that diverged had a loss or an outer step that was not finite. */
+export type Trained<Point> = { readonly curve: readonly CurvePoint<Point>[] } & (
   | { readonly state: TrainingState; readonly seconds: number; readonly divergedAt?: undefined }
-  /** A loss or an outer step was not finite in meta-iteration `divergedAt`. */
-  | { readonly divergedAt: number };
+  /** The meta-iteration it diverged in. */
+  | { readonly divergedAt: number }
+);
 
 /** Meta-trains to the end, with a checkpoint among the unit's files that it goes on from. */
-export async function trainInUnit(
+export async function trainInUnit<Point = unknown>(
   setup: Setup,
   context: UnitContext,
-  { share = 1, onIteration }: TrainOptions = {},
-): Promise<Trained> {
+  { share = 1, curve }: TrainOptions<Point> = {},
+): Promise<Trained<Point>> {
   const { metaIterations } = setup.settings;
+  const points = [...(curve?.taken ?? [])];
   let state: TrainingState | undefined;
   try {
     const run = await trainDurably(setup, {
@@ -100,12 +113,17 @@ export async function trainInUnit(
       onProgress: ({ iteration }) => {
         context.progress((share * iteration) / metaIterations, `${iteration}/${metaIterations}`);
       },
-      onIteration: async (iteration) => onIteration?.(iteration, state!),
+      // Called again for the iteration gone on from, whose point may have been cut short.
+      onIteration: async (iteration) => {
+        if (!curve?.at.includes(iteration) || points.some((point) => point.iteration === iteration)) return;
+        points.push({ iteration, ...(await curve.take(state!)) });
+        await curve.keep([...points]);
+      },
     });
-    return { state: run.state, seconds: run.trainSeconds };
+    return { state: run.state, seconds: run.trainSeconds, curve: points };
   } catch (error) {
     if (!(error instanceof TrainingError)) throw error;
-    return { divergedAt: (state?.iteration ?? 0) + 1 };
+    return { divergedAt: (state?.iteration ?? 0) + 1, curve: points };
   }
 }
 
@@ -113,11 +131,11 @@ export async function trainInUnit(
  * The same where nothing can be said of a training that diverged.
  * @throws {TrainingError} when it does
  */
-export async function trainToTheEnd(
+export async function trainToTheEnd<Point = unknown>(
   setup: Setup,
   context: UnitContext,
-  options?: TrainOptions,
-): Promise<Extract<Trained, { readonly state: TrainingState }>> {
+  options: TrainOptions<Point> = {},
+): Promise<Extract<Trained<Point>, { readonly state: TrainingState }>> {
   const trained = await trainInUnit(setup, context, options);
   if (trained.divergedAt !== undefined) {
     const { task, algorithm, seed } = setup.settings;
@@ -198,7 +216,7 @@ export type Trial = {
   /** At the end, on classes never trained on; null when it diverged. */
   readonly accuracy: Sums | null;
   /** While it trained, on the same classes. Nothing is chosen by it. */
-  readonly curve: readonly { readonly iteration: number; readonly accuracy: Sums }[];
+  readonly curve: readonly CurvePoint<{ readonly accuracy: Sums }>[];
 };
 
 export interface TrialOptions {
@@ -227,20 +245,24 @@ export function trialUnit({ id, settings, curveAt = [], curveTasks = 0 }: TrialO
     async run(context) {
       const { runtime, signal } = context;
       const setup = await setUpUnit(settings, context);
-      const kept = (context.kept ?? { curve: [], parts: [] }) as {
-        curve: Trial['curve'];
-        parts: readonly Sums[];
+      const kept = (context.kept ?? { curve: [], parts: [] }) as Pick<Trial, 'curve'> & {
+        readonly parts: readonly Sums[];
       };
-      const curve = [...kept.curve];
-      const judge = async (iteration: number, state: TrainingState) => {
-        if (!curveAt.includes(iteration) || curve.some((point) => point.iteration === iteration)) return;
-        const seed = 1000 * settings.seed + 999; // apart from the evaluation at the end
-        const choice = { runtime, evalTasks: curveTasks, seed };
-        const evaluator = await compileEvaluation(evaluationOptions(setup, choice));
-        curve.push({ iteration, accuracy: sumsOf((await evaluator(state, { signal })).values) });
-        await context.keep({ curve, parts: [] });
-      };
-      const trained = await trainInUnit(setup, context, { share, onIteration: judge });
+      const trained = await trainInUnit(setup, context, {
+        share,
+        curve: {
+          at: curveAt,
+          taken: kept.curve,
+          async take(state) {
+            const seed = 1000 * settings.seed + 999; // apart from the evaluation at the end
+            const choice = { runtime, evalTasks: curveTasks, seed };
+            const evaluator = await compileEvaluation(evaluationOptions(setup, choice));
+            return { accuracy: sumsOf((await evaluator(state, { signal })).values) };
+          },
+          keep: (points) => context.keep({ curve: points, parts: [] }),
+        },
+      });
+      const { curve } = trained;
       if (trained.divergedAt !== undefined) {
         return { trainSeconds: 0, divergedAt: trained.divergedAt, accuracy: null, curve };
       }
