@@ -5,13 +5,13 @@
 import { add, mul } from '../graph/elementwise.ts';
 import { valueAndGrad } from '../graph/grad.ts';
 import { gather } from '../graph/linear.ts';
-import { take } from '../graph/shaping.ts';
+import { reshape, slice, take } from '../graph/shaping.ts';
 import { Tensor } from '../graph/tensor.ts';
 import { type Graph, type Loop, mapRecord, prefixed, trace, unprefixed } from '../graph/trace.ts';
 import { int32, type TensorType, type TypedArray } from '../graph/type.ts';
 import type { Loss } from '../nn/losses.ts';
 import type { Model } from '../nn/model.ts';
-import { cut, join, type Layout, type Vector } from '../nn/parameters.ts';
+import { cut, join, type Layout, leafwise, leavesOf, type Vector } from '../nn/parameters.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
 import type { Executable, Runtime, Stage, Work } from '../runtime/runtime.ts';
 
@@ -131,11 +131,20 @@ function inputTypes({ learner, examples }: Plan): Record<string, TensorType> {
 
 type Values = Readonly<Record<string, Tensor>>;
 
-/** The task as the algorithm sees it, from the values of a trace. */
-function taskOf({ model, loss, optimizer }: Learner, values: Values): TracedTask {
+/**
+ * The parts that steps compute with. An optimizer without a state makes one pass over the parameters, which
+ * the products that make the gradient take with them, leaf by leaf.
+ */
+function layoutOfSteps({ model, optimizer }: Learner): Layout {
   const { layout } = model;
+  const stateless = Object.keys(optimizer.decay).length === 0;
+  return stateless ? leafwise(layout) : layout;
+}
+
+/** The task as the algorithm sees it, from the values of a trace. */
+function taskOf({ model, loss, optimizer }: Learner, values: Values, layout: Layout): TracedTask {
   const lossOf = (parameters: Vector, batch: Batch) =>
-    loss(model.apply(parameters, batch.inputs), batch.targets);
+    loss(model.apply(leavesOf(parameters, layout), batch.inputs), batch.targets);
   return {
     initial: cut(values.initial!, layout),
     start: {
@@ -159,6 +168,12 @@ function taskOf({ model, loss, optimizer }: Learner, values: Values): TracedTask
 /** The mini-batch of the examples that int32 `indices` [batch] name. */
 function batchOf(values: Values, indices: Tensor): Batch {
   return { inputs: gather(values.inputs!, indices), targets: gather(values.targets!, indices) };
+}
+
+/** `count` entries of the first axis. */
+function rowsOf(x: Tensor, first: number, count: number): Tensor {
+  const others = x.shape.slice(1);
+  return slice(x, [first, ...others.map(() => 0)], [count, ...others]);
 }
 
 /** A point as a program hands it on. */
@@ -200,8 +215,8 @@ export function traceSteps(
       const table = values[name]!;
       return Array.from({ length: table.shape[0]! }, (_, step) => batchOf(values, take(table, step)));
     });
-    const end = unroll(taskOf(learner, values), algorithm, batches);
-    const { layout } = learner.model;
+    const layout = layoutOfSteps(learner);
+    const end = unroll(taskOf(learner, values, layout), algorithm, batches);
     return { ...pointOutputs(end, layout), direction: join(end.direction, layout) };
   });
 }
@@ -221,25 +236,28 @@ interface TracedLoop {
 function traceLoop(plan: Plan, loopSteps: Segment, own: Segment | undefined): TracedLoop {
   const { learner, algorithm } = plan;
   const { layout } = learner.model;
+  const layoutOfBody = layoutOfSteps(learner);
   const { steps, batch } = loopSteps;
   const candidates = Array.from({ length: stepsPerRound }, (_, i) => stepsPerRound - i);
   const perRound =
-    layout.size > smallModel ? 1 : candidates.find((count) => count <= steps && steps % count === 0)!;
+    layout.size > smallModel ? 1 : (candidates.find((count) => count <= steps && steps % count === 0) ?? 1);
   const types = inputTypes(plan);
   const body = trace({ ...types, batches: int32(steps, batch), round: int32() }, (values) => {
-    const task = taskOf(learner, values);
+    const task = taskOf(learner, values, layoutOfBody);
+    // All that a round needs is looked up at once.
+    const table = reshape(values.batches!, [steps / perRound, perRound * batch]);
+    const examples = batchOf(values, gather(table, values.round!));
     const end = Array.from({ length: perRound }, (_, i) => i).reduce((start, i) => {
-      const step = add(mul(values.round!, perRound), i);
-      const examples = batchOf(values, gather(values.batches!, step));
+      const own = mapRecord(examples, (all) => rowsOf(all, i * batch, batch));
       const { advance } = algorithm;
-      return advance === undefined ? task.step(start, examples) : advance({ ...task, start }, examples);
+      return advance === undefined ? task.step(start, own) : advance({ ...task, start }, own);
     }, task.start);
-    return pointOutputs(end, layout);
+    return pointOutputs(end, layoutOfBody);
   });
   const ownTypes = own === undefined ? {} : { ownBatch: int32(own.batch) };
   const end = trace({ ...types, ...ownTypes } as Record<string, TensorType>, (values) => {
     const batches = own === undefined ? [] : [batchOf(values, values.ownBatch!)];
-    const { direction, ...point } = algorithm.direction(taskOf(learner, values), batches);
+    const { direction, ...point } = algorithm.direction(taskOf(learner, values, layout), batches);
     return { ...pointOutputs(point, layout), direction: join(direction, layout) };
   });
   return { loop: { body, end }, perRound, rounds: steps / perRound };

@@ -3,12 +3,11 @@ import { input, Tensor } from '../graph/tensor.ts';
 import { type Shape, size } from '../graph/type.ts';
 import {
   type Layout,
+  type Leaves,
   layoutOf,
-  leavesOf,
   type Parameter,
   type UniformSource,
   unflatten,
-  type Vector,
 } from './parameters.ts';
 
 /** A network: where its parameters lie, how they begin, and its function. */
@@ -19,11 +18,10 @@ export interface Model {
   /** Fresh parameters, float32 [layout.size]. */
   init(source: UniformSource): Float32Array;
   /**
-   * Parameters, as a flat vector [layout.size] or cut into the layout's parts, and x
-   * [..., batch, ...inputShape] → [..., batch, outputs]. Axes before the batch are batches of their own:
-   * batch norm keeps them apart.
+   * Parameters, as a flat vector [layout.size] or leaf by leaf, and x [..., batch, ...inputShape] →
+   * [..., batch, outputs]. Axes before the batch are batches of their own: batch norm keeps them apart.
    */
-  apply(parameters: Tensor | Vector, x: Tensor): Tensor;
+  apply(parameters: Tensor | Leaves, x: Tensor): Tensor;
 }
 
 /** What a model is made from. */
@@ -60,7 +58,7 @@ export function defineModel<K extends string>(definition: ModelDefinition<K>): M
       return flat;
     },
     apply(values, x) {
-      const leaves = values instanceof Tensor ? unflatten(values, layout) : leavesOf(values, layout);
+      const leaves = values instanceof Tensor ? unflatten(values, layout) : values;
       return apply(leaves as Record<K, Tensor>, x);
     },
   };

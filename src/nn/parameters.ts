@@ -75,8 +75,23 @@ export function layoutOf(parameters: Readonly<Record<string, Parameter>>): Layou
   return { leaves: [...small, ...large], parts, size: offset };
 }
 
-/** A vector of parameters, or one like it such as their gradient, cut into the parts of a layout. */
+/** The layout with every leaf a part of its own. */
+export function leafwise(layout: Layout): Layout {
+  const parts = layout.leaves.map((leaf): Part => {
+    const { name, offset, shape } = leaf;
+    return { name, leaves: [leaf], offset, size: size(shape) };
+  });
+  return { ...layout, parts };
+}
+
+/**
+ * A vector of parameters, or one like it such as their gradient, cut into the parts of a layout: a leaf by itself
+ * in its shape, several as a stretch of the flat vector.
+ */
 export type Vector = Readonly<Record<string, Tensor>>;
+
+/** The leaves of a model by their names, in their shapes. */
+export type Leaves = Readonly<Record<string, Tensor>>;
 
 /** The parts of a flat vector [layout.size]. */
 export function cut(flat: Tensor, layout: Layout): Vector {
@@ -84,13 +99,16 @@ export function cut(flat: Tensor, layout: Layout): Vector {
     throw new ShapeError(`parameters: expected ${layout.size} of them, got ${flat}`);
   }
   return Object.fromEntries(
-    layout.parts.map(({ name, offset, size }) => [name, slice(flat, [offset], [size])]),
+    layout.parts.map(({ name, leaves, offset, size }) => {
+      const stretch = slice(flat, [offset], [size]);
+      return [name, leaves.length === 1 ? reshape(stretch, leaves[0]!.shape) : stretch];
+    }),
   );
 }
 
 /** The flat vector [layout.size] of parts: the inverse of `cut`. */
 export function join(vector: Vector, layout: Layout): Tensor {
-  return concat(layout.parts.map(({ name }) => vector[name]!));
+  return concat(layout.parts.map(({ name, size }) => reshape(vector[name]!, [size])));
 }
 
 /** a − b. */
@@ -99,19 +117,22 @@ export function difference(a: Vector, b: Vector): Vector {
 }
 
 /** The leaves of a vector. */
-export function leavesOf(vector: Vector, layout: Layout): Record<string, Tensor> {
+export function leavesOf(vector: Vector, layout: Layout): Leaves {
   return Object.fromEntries(
-    layout.parts.flatMap((part) =>
-      part.leaves.map(({ name, shape, offset }) => [
+    layout.parts.flatMap((part) => {
+      const stretch = vector[part.name]!;
+      return part.leaves.map(({ name, shape, offset }) => [
         name,
-        reshape(slice(vector[part.name]!, [offset - part.offset], [size(shape)]), shape),
-      ]),
-    ),
+        part.leaves.length === 1
+          ? stretch
+          : reshape(slice(stretch, [offset - part.offset], [size(shape)]), shape),
+      ]);
+    }),
   );
 }
 
 /** The leaves of a flat vector [layout.size]. */
-export function unflatten(flat: Tensor, layout: Layout): Record<string, Tensor> {
+export function unflatten(flat: Tensor, layout: Layout): Leaves {
   return leavesOf(cut(flat, layout), layout);
 }
 

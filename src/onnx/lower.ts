@@ -2,6 +2,7 @@
 import { isKind, type Operator, type Tensor } from '../graph/tensor.ts';
 import { type Graph, type Loop, nodesOf } from '../graph/trace.ts';
 import { arrayOf, size, type TensorType } from '../graph/type.ts';
+import { Accumulator, accumulationsOf } from './accumulation.ts';
 import {
   type Lowering,
   type LoweringContext,
@@ -121,58 +122,62 @@ export interface LoweredProgram {
 
 /**
  * Lowers a program. A vector that is only read slice by slice goes in as so many inputs, and one that is
- * joined at the end comes out part by part: they cut and join in place what would else be copied.
+ * joined at the end comes out part by part: they cut and join in place what would else be copied. Small parts
+ * side by side go together, since every value that crosses costs as much as a copy of some thousand elements.
  */
 export function lower(program: Graph | Loop, target: LoweringTarget): LoweredProgram {
   const model = new ModelBuilder();
   const declared = new Map<string, Binding>(); // inputs of the model
-  const declare = ({ part, binding }: InputPart): string => {
+  const declare = (binding: Binding): string => {
     if (!declared.has(binding.value)) {
-      model.input(binding.value, part);
+      model.input(binding.value, binding.type);
       declared.set(binding.value, binding);
     }
     return binding.value;
   };
+  const enter = ({ place, stretch }: InputPart): string => {
+    const value = declare(stretch);
+    if (place.type.shape.length !== 1 || size(place.type.shape) === size(stretch.type.shape)) return value;
+    const start = place.offset - stretch.offset;
+    const bounds = [[start], [start + size(place.type.shape)], [0]].map((values) => model.integers(values));
+    return model.op('Slice', [value, ...bounds]);
+  };
   if (!('body' in program)) {
-    const names = new Map(partsOfInputs(program).map((input) => [input.part, declare(input)]));
+    const names = new Map(partsOfInputs(program).map((input) => [input.part, enter(input)]));
     lowerNodes(program, { model, names, target });
     const outputs = declareOutputs(program, { model, names, target });
     return { model: model.finish(), inputs: [...declared.values()], outputs };
   }
   const { body, end } = program;
-  const count = (name: string) => {
-    const type = { dtype: 'int32', shape: [] } as const;
-    const binding = { value: name, name, offset: 0, type };
-    declared.set(name, binding);
-    return model.input(name, type);
-  };
+  const count = (name: string) =>
+    declare({ value: name, name, offset: 0, type: { dtype: 'int32', shape: [] } });
   const [firstRound, rounds] = [count('firstRound'), count('rounds')];
 
   const inner = new ModelBuilder('body ');
   const names = new Map<Tensor, string>();
-  const carried = new Map<string, { readonly first: string; readonly formal: string }>();
+  const carried = new Map<string, { place: Place; first: string; formal: string }>();
   for (const input of partsOfInputs(body)) {
-    const { part, binding } = input;
-    if (binding.name === 'round') {
+    const { part, place } = input;
+    if (place.name === 'round') {
       const done = inner.op('Cast', [inner.round], { to: inner.elementType('int32') });
       names.set(part, inner.op('Add', [done, firstRound]));
-    } else if (Object.hasOwn(body.outputs, binding.name)) {
-      const key = keyOf(binding);
+    } else if (Object.hasOwn(body.outputs, place.name)) {
+      const key = keyOf(place);
       const known = carried.get(key);
       const formal = known?.formal ?? inner.input(`carried ${key}`, part);
       names.set(part, formal);
-      carried.set(key, { first: declare(input), formal });
+      carried.set(key, { place, first: enter(input), formal });
     } else {
-      names.set(part, declare(input)); // seen from inside the loop
+      names.set(part, enter(input)); // seen from inside the loop
     }
   }
   lowerNodes(body, { model: inner, names, target });
   // What is carried leaves a round as it enters the next.
-  const leaving = new Map(partsOfOutputs(body).map((output) => [keyOf(output), output]));
+  const leaving = new Map(partsOfOutputs(body).map((output) => [keyOf(output.place), output.part]));
   for (const key of carried.keys()) {
-    const output = leaving.get(key);
-    if (output === undefined) throw new Error(`internal: ${key} leaves a loop otherwise than it enters it`);
-    inner.output(key, output.part, names.get(output.part)!);
+    const part = leaving.get(key);
+    if (part === undefined) throw new Error(`internal: ${key} leaves a loop otherwise than it enters it`);
+    inner.output(key, part, names.get(part)!);
   }
   const wide = model.op('Cast', [rounds], { to: 7 }); // int64
   const last = model.loop(
@@ -180,16 +185,25 @@ export function lower(program: Graph | Loop, target: LoweringTarget): LoweredPro
     [...carried.values()].map(({ first }) => first),
     inner,
   );
-  const lastOf = new Map([...carried.keys()].map((key, i) => [key, last[i]!]));
+  const after = [...carried.values()].map(({ place }, i) => ({ place, value: last[i]! }));
+  /** What the loop made of a part, which may be several of those that it carried. */
+  const lastOf = ({ name, offset, type }: Place): string => {
+    const end = offset + size(type.shape);
+    const within = after
+      .filter(({ place }) => place.name === name && place.offset >= offset && endOf(place) <= end)
+      .sort((a, b) => a.place.offset - b.place.offset);
+    const values = within.map(({ value }) => value);
+    const total = within.reduce((sum, { place }) => sum + size(place.type.shape), 0);
+    if (total !== size(type.shape)) {
+      throw new Error(`internal: ${keyOf({ name, offset, type })} is read after a loop otherwise than in it`);
+    }
+    return values.length === 1 ? values[0]! : model.op('Concat', values, { axis: 0 });
+  };
 
   const endNames = new Map<Tensor, string>();
   for (const input of partsOfInputs(end)) {
-    const { name } = input.binding;
-    const key = keyOf(input.binding);
-    if (Object.hasOwn(body.outputs, name) && !lastOf.has(key)) {
-      throw new Error(`internal: ${key} is read after a loop otherwise than in it`);
-    }
-    endNames.set(input.part, lastOf.get(key) ?? declare(input));
+    const isCarried = Object.hasOwn(body.outputs, input.place.name);
+    endNames.set(input.part, isCarried ? lastOf(input.place) : enter(input));
   }
   lowerNodes(end, { model, names: endNames, target });
   const outputs = declareOutputs(end, { model, names: endNames, target });
@@ -205,6 +219,8 @@ interface Scope {
 
 /** Emits all nodes of a graph that have no name yet. */
 function lowerNodes(graph: Graph, { model, names, target }: Scope): void {
+  const accumulations = accumulationsOf(graph);
+  const accumulator = new Accumulator(model, (value) => names.get(value)!);
   for (const node of nodesOf(Object.values(graph.outputs))) {
     if (names.has(node)) continue;
     if (isKind(node, 'input')) {
@@ -212,6 +228,8 @@ function lowerNodes(graph: Graph, { model, names, target }: Scope): void {
       if (!known) throw new Error(`internal: input ${node.attributes.name} is of another graph`);
     } else if (isKind(node, 'constant')) {
       names.set(node, model.constant(node, node.attributes.data));
+    } else if (accumulations.has(node)) {
+      names.set(node, accumulator.emit(node, accumulations.get(node)!));
     } else {
       const operation = node as Tensor<Operator>;
       const lowering = lowerings[operation.kind] as unknown as Lowering<Operator>;
@@ -222,9 +240,17 @@ function lowerNodes(graph: Graph, { model, names, target }: Scope): void {
   }
 }
 
-interface InputPart {
+/** Where a part of an array lies in it. */
+type Place = Omit<Binding, 'value'>;
+
+interface Part {
   readonly part: Tensor;
-  readonly binding: Binding;
+  readonly place: Place;
+}
+
+interface InputPart extends Part {
+  /** What goes in: the part, or a stretch of the array that it is cut out of. */
+  readonly stretch: Binding;
 }
 
 /** The inputs that are read: whole, or their slices where nothing else is made of them. */
@@ -232,12 +258,16 @@ function partsOfInputs(graph: Graph): InputPart[] {
   const nodes = nodesOf(Object.values(graph.outputs));
   return Object.entries(graph.inputs).flatMap(([name, node]) => {
     if (!nodes.includes(node)) return [];
-    const slices = slicesOf(node, nodes, graph);
-    return (slices ?? [node]).map((part): InputPart => {
-      const offset = isKind(part, 'slice') ? part.attributes.starts[0]! : 0;
-      const { dtype, shape } = part;
-      const value = slices === undefined ? name : `${name}[${offset}:${offset + part.size}]`;
-      return { part, binding: { value, name, offset, type: { dtype, shape } } };
+    const parts = (slicesOf(node, nodes, graph) ?? [node])
+      .map((part): Part => {
+        const offset = isKind(part, 'slice') ? part.attributes.starts[0]! : 0;
+        return { part, place: { name, offset, type: { dtype: part.dtype, shape: part.shape } } };
+      })
+      .sort((a, b) => a.place.offset - b.place.offset);
+    return stretchesOf(parts).flatMap(({ members, place }) => {
+      const whole = size(place.type.shape) === node.size;
+      const stretch = { ...place, value: whole ? name : keyOf(place) };
+      return members.map((member) => ({ ...member, stretch }));
     });
   });
 }
@@ -251,38 +281,63 @@ function slicesOf(node: Tensor, nodes: readonly Tensor[], graph: Graph): Tensor<
   return users.length > 0 && users.every(isPart) ? users : undefined;
 }
 
-interface OutputPart {
-  readonly part: Tensor;
-  readonly name: string;
-  readonly offset: number;
-  readonly type: TensorType;
-}
-
 /** The outputs, joined ones as the parts they are joined from. */
-function partsOfOutputs(graph: Graph): OutputPart[] {
+function partsOfOutputs(graph: Graph): Part[] {
   return Object.entries(graph.outputs).flatMap(([name, node]) => {
     let offset = 0;
-    return (isKind(node, 'concat') && node.rank === 1 ? node.inputs : [node]).map((part): OutputPart => {
-      const { dtype, shape } = part;
-      const output = { part, name, offset, type: { dtype, shape } };
+    return (isKind(node, 'concat') && node.rank === 1 ? node.inputs : [node]).map((part): Part => {
+      const place = { name, offset, type: { dtype: part.dtype, shape: part.shape } };
       offset += part.size;
-      return output;
+      return { part, place };
     });
   });
 }
 
+/** Parts of fewer elements cross the border together with small ones beside them. */
+const smallPart = 8192;
+
+interface Stretch {
+  readonly members: Part[];
+  readonly place: Place;
+}
+
+/** Parts in the order of their places, those that cross the border together in one stretch. */
+function stretchesOf(parts: readonly Part[]): Stretch[] {
+  const isSmall = ({ type: { shape } }: Place) => shape.length === 1 && size(shape) < smallPart;
+  const stretches: Stretch[] = [];
+  for (const next of parts) {
+    const last = stretches.at(-1);
+    const { place } = next;
+    const joins =
+      last?.place.name === place.name &&
+      endOf(last.place) === place.offset &&
+      isSmall(place) &&
+      isSmall(last.members.at(-1)!.place);
+    if (joins) {
+      const shape = [size(last.place.type.shape) + size(place.type.shape)];
+      const joined = { ...last.place, type: { ...place.type, shape } };
+      stretches.splice(-1, 1, { members: [...last.members, next], place: joined });
+    } else stretches.push({ members: [next], place });
+  }
+  return stretches;
+}
+
 function declareOutputs(graph: Graph, { model, names }: Scope): Binding[] {
-  return partsOfOutputs(graph).map(({ part, name, offset, type }) => {
-    const value = model.output(keyOf({ name, offset, type }), part, names.get(part)!);
-    return { value, name, offset, type };
+  return stretchesOf(partsOfOutputs(graph)).map(({ members, place }) => {
+    const values = members.map(({ part }) => names.get(part)!);
+    const joined = values.length === 1 ? values[0]! : model.op('Concat', values, { axis: 0 });
+    return { ...place, value: model.output(keyOf(place), place.type, joined) };
   });
 }
 
+function endOf({ offset, type }: Place): number {
+  return offset + size(type.shape);
+}
+
 /** Tells a part of an array from others. */
-function keyOf({ name, offset, type }: Pick<Binding, 'name' | 'offset' | 'type'>): string {
-  return type.shape.length === 1 && offset + size(type.shape) > 0
-    ? `${name}[${offset}:${offset + size(type.shape)}]`
-    : name;
+function keyOf(place: Place): string {
+  const { name, offset, type } = place;
+  return type.shape.length === 1 && endOf(place) > 0 ? `${name}[${offset}:${endOf(place)}]` : name;
 }
 
 /**

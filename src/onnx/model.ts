@@ -23,6 +23,8 @@ interface OnnxNode {
   outputs: readonly string[];
   attributes: OnnxAttributes;
   domain: string;
+  /** Values that the graph inside it reads, those around it among them. */
+  reads?: readonly string[];
 }
 
 type InitializerData = TypedArray | BigInt64Array;
@@ -107,7 +109,8 @@ export class ModelBuilder {
     body.#add({ type: 'Identity', inputs: ['go on'], outputs: [still], attributes: {}, domain: '' });
     body.#outputs.unshift({ name: still, ...goOn });
     const attributes = { body: body.#graph() };
-    this.#add({ type: 'Loop', inputs: [rounds, '', ...carried], outputs, attributes, domain: '' });
+    const reads = [...body.#usedValues()];
+    this.#add({ type: 'Loop', inputs: [rounds, '', ...carried], outputs, attributes, domain: '', reads });
     return outputs;
   }
 
@@ -186,7 +189,7 @@ export class ModelBuilder {
       );
       if (needed.length === 0) continue;
       for (const output of needed) used.add(output);
-      for (const name of node.inputs) used.add(name);
+      for (const name of [...node.inputs, ...(node.reads ?? [])]) used.add(name);
     }
     return used;
   }
