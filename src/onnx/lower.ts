@@ -1,8 +1,18 @@
 /** The one table from operators to ONNX: every operator says how it is computed there. */
 import { isKind, type Operator, type Tensor } from '../graph/tensor.ts';
 import { type Graph, type Loop, nodesOf } from '../graph/trace.ts';
-import { arrayOf, size, type TensorType } from '../graph/type.ts';
+import { arrayOf, size } from '../graph/type.ts';
 import { Accumulator, accumulationsOf } from './accumulation.ts';
+import {
+  type Binding,
+  endOf,
+  type InputPart,
+  keyOf,
+  type Place,
+  partsOfInputs,
+  partsOfOutputs,
+  stretchesOf,
+} from './border.ts';
 import {
   type Lowering,
   type LoweringContext,
@@ -101,17 +111,6 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   conv2dFilterGradient: lowerConv2dFilterGradient,
 };
 
-/** Where a value that goes into the model, or comes out of it, lies in an array of the program. */
-export interface Binding {
-  /** What the model calls it. */
-  readonly value: string;
-  /** The array: the name of an input or output of the graph. */
-  readonly name: string;
-  /** Index of its first element there. */
-  readonly offset: number;
-  readonly type: TensorType;
-}
-
 /** A program as an ONNX model. */
 export interface LoweredProgram {
   /** Serialized. */
@@ -120,94 +119,119 @@ export interface LoweredProgram {
   readonly outputs: readonly Binding[];
 }
 
-/**
- * Lowers a program. A vector that is only read slice by slice goes in as so many inputs, and one that is
- * joined at the end comes out part by part: they cut and join in place what would else be copied. Small parts
- * side by side go together, since every value that crosses costs as much as a copy of some thousand elements.
- */
 export function lower(program: Graph | Loop, target: LoweringTarget): LoweredProgram {
-  const model = new ModelBuilder();
-  const declared = new Map<string, Binding>(); // inputs of the model
-  const declare = (binding: Binding): string => {
-    if (!declared.has(binding.value)) {
-      model.input(binding.value, binding.type);
-      declared.set(binding.value, binding);
+  const entry = new Entry();
+  const outputs = 'body' in program ? lowerLoop(program, entry, target) : lowerGraph(program, entry, target);
+  return { model: entry.model.finish(), inputs: entry.inputs, outputs };
+}
+
+/** A model and what goes into it. */
+class Entry {
+  readonly model = new ModelBuilder();
+  readonly #declared = new Map<string, Binding>();
+
+  get inputs(): Binding[] {
+    return [...this.#declared.values()];
+  }
+
+  /** The name of an input, new or already there. */
+  declare(binding: Binding): string {
+    if (!this.#declared.has(binding.value)) {
+      this.model.input(binding.value, binding.type);
+      this.#declared.set(binding.value, binding);
     }
     return binding.value;
-  };
-  const enter = ({ place, stretch }: InputPart): string => {
-    const value = declare(stretch);
-    if (place.type.shape.length !== 1 || size(place.type.shape) === size(stretch.type.shape)) return value;
-    const start = place.offset - stretch.offset;
-    const bounds = [[start], [start + size(place.type.shape)], [0]].map((values) => model.integers(values));
-    return model.op('Slice', [value, ...bounds]);
-  };
-  if (!('body' in program)) {
-    const names = new Map(partsOfInputs(program).map((input) => [input.part, enter(input)]));
-    lowerNodes(program, { model, names, target });
-    const outputs = declareOutputs(program, { model, names, target });
-    return { model: model.finish(), inputs: [...declared.values()], outputs };
   }
-  const { body, end } = program;
+
+  /** The name of a part of an array, cut out of what goes in. */
+  enter({ place, stretch }: InputPart): string {
+    const value = this.declare(stretch);
+    if (endOf(place) - place.offset === endOf(stretch) - stretch.offset) return value;
+    const bounds = [[place.offset - stretch.offset], [endOf(place) - stretch.offset], [0]];
+    return this.model.op('Slice', [value, ...bounds.map((values) => this.model.integers(values))]);
+  }
+}
+
+function lowerGraph(graph: Graph, entry: Entry, target: LoweringTarget): Binding[] {
+  const { model } = entry;
+  const names = new Map(partsOfInputs(graph).map((input) => [input.part, entry.enter(input)]));
+  lowerNodes(graph, { model, names, target });
+  return declareOutputs(graph, { model, names, target });
+}
+
+/** What a loop carries from round to round. */
+interface Carried {
+  readonly place: Place;
+  /** Its value before the first round, and in a round. */
+  readonly first: string;
+  readonly formal: string;
+}
+
+function lowerLoop({ body, end }: Loop, entry: Entry, target: LoweringTarget): Binding[] {
+  const { model } = entry;
   const count = (name: string) =>
-    declare({ value: name, name, offset: 0, type: { dtype: 'int32', shape: [] } });
+    entry.declare({ value: name, name, offset: 0, type: { dtype: 'int32', shape: [] } });
   const [firstRound, rounds] = [count('firstRound'), count('rounds')];
+  const isCarried = ({ name }: Place) => Object.hasOwn(body.outputs, name);
 
   const inner = new ModelBuilder('body ');
   const names = new Map<Tensor, string>();
-  const carried = new Map<string, { place: Place; first: string; formal: string }>();
+  const carried = new Map<string, Carried>();
   for (const input of partsOfInputs(body)) {
     const { part, place } = input;
     if (place.name === 'round') {
       const done = inner.op('Cast', [inner.round], { to: inner.elementType('int32') });
       names.set(part, inner.op('Add', [done, firstRound]));
-    } else if (Object.hasOwn(body.outputs, place.name)) {
+    } else if (isCarried(place)) {
       const key = keyOf(place);
-      const known = carried.get(key);
-      const formal = known?.formal ?? inner.input(`carried ${key}`, part);
+      const formal = carried.get(key)?.formal ?? inner.input(`carried ${key}`, part);
       names.set(part, formal);
-      carried.set(key, { place, first: enter(input), formal });
+      carried.set(key, { place, first: entry.enter(input), formal });
     } else {
-      names.set(part, enter(input)); // seen from inside the loop
+      names.set(part, entry.enter(input)); // seen from inside the loop
     }
   }
   lowerNodes(body, { model: inner, names, target });
   // What is carried leaves a round as it enters the next.
-  const leaving = new Map(partsOfOutputs(body).map((output) => [keyOf(output.place), output.part]));
+  const leaving = new Map(partsOfOutputs(body).map(({ place, part }) => [keyOf(place), part]));
   for (const key of carried.keys()) {
     const part = leaving.get(key);
     if (part === undefined) throw new Error(`internal: ${key} leaves a loop otherwise than it enters it`);
     inner.output(key, part, names.get(part)!);
   }
   const wide = model.op('Cast', [rounds], { to: 7 }); // int64
-  const last = model.loop(
-    wide,
-    [...carried.values()].map(({ first }) => first),
-    inner,
-  );
-  const after = [...carried.values()].map(({ place }, i) => ({ place, value: last[i]! }));
-  /** What the loop made of a part, which may be several of those that it carried. */
-  const lastOf = ({ name, offset, type }: Place): string => {
-    const end = offset + size(type.shape);
-    const within = after
-      .filter(({ place }) => place.name === name && place.offset >= offset && endOf(place) <= end)
-      .sort((a, b) => a.place.offset - b.place.offset);
-    const values = within.map(({ value }) => value);
-    const total = within.reduce((sum, { place }) => sum + size(place.type.shape), 0);
-    if (total !== size(type.shape)) {
-      throw new Error(`internal: ${keyOf({ name, offset, type })} is read after a loop otherwise than in it`);
-    }
-    return values.length === 1 ? values[0]! : model.op('Concat', values, { axis: 0 });
-  };
+  const starts = [...carried.values()].map(({ first }) => first);
+  const last = model.loop(wide, starts, inner);
 
-  const endNames = new Map<Tensor, string>();
-  for (const input of partsOfInputs(end)) {
-    const isCarried = Object.hasOwn(body.outputs, input.place.name);
-    endNames.set(input.part, isCarried ? lastOf(input.place) : enter(input));
+  const places = [...carried.values()].map(({ place }) => place);
+  const endNames = partsOfInputs(end).map((input) => {
+    const name = isCarried(input.place) ? joinParts(model, input.place, places, last) : entry.enter(input);
+    return [input.part, name] as const;
+  });
+  const scope = { model, names: new Map(endNames), target };
+  lowerNodes(end, scope);
+  return declareOutputs(end, scope);
+}
+
+/** A part of an array, joined from the values of the parts that it is made of. */
+function joinParts(
+  model: ModelBuilder,
+  whole: Place,
+  places: readonly Place[],
+  values: readonly string[],
+): string {
+  const isWithin = (place: Place) =>
+    place.name === whole.name && place.offset >= whole.offset && endOf(place) <= endOf(whole);
+  const within = places
+    .map((place, i) => ({ place, value: values[i]! }))
+    .filter(({ place }) => isWithin(place))
+    .sort((a, b) => a.place.offset - b.place.offset);
+  const found = within.reduce((total, { place }) => total + size(place.type.shape), 0);
+  if (found !== size(whole.type.shape)) {
+    throw new Error(`internal: ${keyOf(whole)} is read after a loop otherwise than in it`);
   }
-  lowerNodes(end, { model, names: endNames, target });
-  const outputs = declareOutputs(end, { model, names: endNames, target });
-  return { model: model.finish(), inputs: [...declared.values()], outputs };
+  const [first, ...others] = within.map(({ value }) => value);
+  return others.length === 0 ? first! : model.op('Concat', [first!, ...others], { axis: 0 });
 }
 
 interface Scope {
@@ -240,104 +264,12 @@ function lowerNodes(graph: Graph, { model, names, target }: Scope): void {
   }
 }
 
-/** Where a part of an array lies in it. */
-type Place = Omit<Binding, 'value'>;
-
-interface Part {
-  readonly part: Tensor;
-  readonly place: Place;
-}
-
-interface InputPart extends Part {
-  /** What goes in: the part, or a stretch of the array that it is cut out of. */
-  readonly stretch: Binding;
-}
-
-/** The inputs that are read: whole, or their slices where nothing else is made of them. */
-function partsOfInputs(graph: Graph): InputPart[] {
-  const nodes = nodesOf(Object.values(graph.outputs));
-  return Object.entries(graph.inputs).flatMap(([name, node]) => {
-    if (!nodes.includes(node)) return [];
-    const parts = (slicesOf(node, nodes, graph) ?? [node])
-      .map((part): Part => {
-        const offset = isKind(part, 'slice') ? part.attributes.starts[0]! : 0;
-        return { part, place: { name, offset, type: { dtype: part.dtype, shape: part.shape } } };
-      })
-      .sort((a, b) => a.place.offset - b.place.offset);
-    return stretchesOf(parts).flatMap(({ members, place }) => {
-      const whole = size(place.type.shape) === node.size;
-      const stretch = { ...place, value: whole ? name : keyOf(place) };
-      return members.map((member) => ({ ...member, stretch }));
-    });
-  });
-}
-
-/** The slices of a vector, if nothing else is made of it. */
-function slicesOf(node: Tensor, nodes: readonly Tensor[], graph: Graph): Tensor<'slice'>[] | undefined {
-  if (node.rank !== 1 || Object.values(graph.outputs).includes(node)) return undefined;
-  const users = nodes.filter(({ inputs }) => inputs.includes(node));
-  const isPart = (user: Tensor): user is Tensor<'slice'> =>
-    isKind(user, 'slice') && user.attributes.steps[0] === 1 && user.size > 0;
-  return users.length > 0 && users.every(isPart) ? users : undefined;
-}
-
-/** The outputs, joined ones as the parts they are joined from. */
-function partsOfOutputs(graph: Graph): Part[] {
-  return Object.entries(graph.outputs).flatMap(([name, node]) => {
-    let offset = 0;
-    return (isKind(node, 'concat') && node.rank === 1 ? node.inputs : [node]).map((part): Part => {
-      const place = { name, offset, type: { dtype: part.dtype, shape: part.shape } };
-      offset += part.size;
-      return { part, place };
-    });
-  });
-}
-
-/** Parts of fewer elements cross the border together with small ones beside them. */
-const smallPart = 8192;
-
-interface Stretch {
-  readonly members: Part[];
-  readonly place: Place;
-}
-
-/** Parts in the order of their places, those that cross the border together in one stretch. */
-function stretchesOf(parts: readonly Part[]): Stretch[] {
-  const isSmall = ({ type: { shape } }: Place) => shape.length === 1 && size(shape) < smallPart;
-  const stretches: Stretch[] = [];
-  for (const next of parts) {
-    const last = stretches.at(-1);
-    const { place } = next;
-    const joins =
-      last?.place.name === place.name &&
-      endOf(last.place) === place.offset &&
-      isSmall(place) &&
-      isSmall(last.members.at(-1)!.place);
-    if (joins) {
-      const shape = [size(last.place.type.shape) + size(place.type.shape)];
-      const joined = { ...last.place, type: { ...place.type, shape } };
-      stretches.splice(-1, 1, { members: [...last.members, next], place: joined });
-    } else stretches.push({ members: [next], place });
-  }
-  return stretches;
-}
-
 function declareOutputs(graph: Graph, { model, names }: Scope): Binding[] {
   return stretchesOf(partsOfOutputs(graph)).map(({ members, place }) => {
     const values = members.map(({ part }) => names.get(part)!);
     const joined = values.length === 1 ? values[0]! : model.op('Concat', values, { axis: 0 });
     return { ...place, value: model.output(keyOf(place), place.type, joined) };
   });
-}
-
-function endOf({ offset, type }: Place): number {
-  return offset + size(type.shape);
-}
-
-/** Tells a part of an array from others. */
-function keyOf(place: Place): string {
-  const { name, offset, type } = place;
-  return type.shape.length === 1 && endOf(place) > 0 ? `${name}[${offset}:${endOf(place)}]` : name;
 }
 
 /**

@@ -8,8 +8,9 @@ import { simplify } from '../graph/simplify.ts';
 import { split } from '../graph/split.ts';
 import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
 import { arrayOf, formatType, int32, size, type TensorType, type TypedArray } from '../graph/type.ts';
+import type { Binding } from '../onnx/border.ts';
 import type { LoweringTarget } from '../onnx/context.ts';
-import { type Binding, lower } from '../onnx/lower.ts';
+import { lower } from '../onnx/lower.ts';
 import type { Arrays, Executable } from './runtime.ts';
 
 /** The part of the ONNX Runtime packages that is used. */
