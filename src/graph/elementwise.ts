@@ -116,11 +116,14 @@ function unary<K extends Operator>(
   };
 }
 
-/** Arithmetic on two operands; `partials` gives both cotangents before they are summed to shape. */
+/**
+ * Arithmetic on two operands; `partials` gives both cotangents before they are summed to shape, or the first alone
+ * where both operands are the same.
+ */
 function binary<K extends Operator>(
   name: K,
   compute: (a: number, b: number) => number,
-  partials: (cotangent: Tensor, a: Tensor, b: Tensor, y: Tensor) => readonly [Tensor, Tensor],
+  partials: (cotangent: Tensor, a: Tensor, b: Tensor, y: Tensor) => readonly [Tensor, Tensor | undefined],
 ): Rules<K> {
   return {
     infer(inputs) {
@@ -130,7 +133,7 @@ function binary<K extends Operator>(
     gradient(node, cotangent) {
       const [a, b] = node.inputs as [Tensor, Tensor];
       const [da, db] = partials(cotangent, a, b, node);
-      return [sumTo(da, a.shape), sumTo(db, b.shape)];
+      return [sumTo(da, a.shape), db && sumTo(db, b.shape)];
     },
     evaluate: evaluateWith(compute),
   };
@@ -176,7 +179,7 @@ export const elementwise: RulesOf<Elementwise> = {
   exp: unary('exp', Math.exp, mulThird),
   log: unary('log', Math.log, div),
   // 0 at x = 0, where the derivative is infinite: second derivatives through Adam meet 0 · ∞ there.
-  sqrt: unary('sqrt', Math.sqrt, (g, _, y) => select(greater(y, 0), div(g, mul(y, 2)), 0)),
+  sqrt: unary('sqrt', Math.sqrt, (g, _, y) => mul(select(greater(y, 0), div(g, y), 0), 0.5)),
   sin: unary('sin', Math.sin, (g, x) => mul(g, cos(x))),
   cos: unary('cos', Math.cos, (g, x) => neg(mul(g, sin(x)))),
   tanh: unary('tanh', Math.tanh, (g, _, y) => mul(g, sub(1, mul(y, y)))),
@@ -207,12 +210,12 @@ export const elementwise: RulesOf<Elementwise> = {
   mul: binary(
     'mul',
     (a, b) => a * b,
-    (g, a, b) => [mul(g, b), mul(g, a)],
+    (g, a, b) => (a === b ? [mul(mul(g, 2), a), undefined] : [mul(g, b), mul(g, a)]),
   ),
   div: binary(
     'div',
     (a, b) => a / b,
-    (g, _, b, y) => [div(g, b), neg(div(mul(g, y), b))],
+    (g, _, b, y) => [div(g, b), neg(mul(div(g, b), y))],
   ),
   maximum: binary('maximum', Math.max, (g, a, b) => {
     const second = mul(g, step(sub(b, a))); // a tie goes to the first operand

@@ -3,12 +3,12 @@
  * rules that remove what tracing and differentiation leave behind. Dead code needs no pass: a graph is
  * what its outputs reach.
  */
-import { add, mul, neg, scalar, sub } from './elementwise.ts';
+import { add, div, mul, neg, scalar, sub } from './elementwise.ts';
 import { evaluateNode } from './evaluate.ts';
 import { matmul } from './linear.ts';
 import { isOperation } from './operators.ts';
 import { sum } from './reductions.ts';
-import { reshape, slice, transpose } from './shaping.ts';
+import { broadcastTo, reshape, slice, transpose } from './shaping.ts';
 import { constant, isKind, type NodeKind, Tensor } from './tensor.ts';
 import { type Graph, mapGraph } from './trace.ts';
 import { broadcastShapes, isFloat, sameShape, type Value } from './type.ts';
@@ -103,9 +103,9 @@ function rewrite(node: Tensor): Tensor | undefined {
     case 'mul':
       if (isUniform(b!, 1) && replaces(a)) return a;
       if (isUniform(a, 1) && replaces(b!)) return b;
-      return gatherScalars(node, a, b!) ?? gatherScalars(node, b!, a);
+      return gatherScalars(node, a, b!) ?? gatherScalars(node, b!, a) ?? signOutside(node, mul);
     case 'div':
-      return isUniform(b!, 1) && replaces(a) ? a : undefined;
+      return isUniform(b!, 1) && replaces(a) ? a : signOutside(node, div);
     case 'reshape':
       if (isKind(a, 'reshape')) return reshape(a.inputs[0]!, node.shape);
       return replaces(a) ? a : undefined;
@@ -149,12 +149,30 @@ function isUniform(node: Tensor, value: number): boolean {
   return isKind(node, 'constant') && node.attributes.data.every((x) => x === value);
 }
 
-/** c₁ · (c₂ · x) = (c₁c₂) · x for constants of one element. */
+/** −x · y = −(x · y), and so for quotients: outside, a sign meets another, a factor or a sum. */
+function signOutside(node: Tensor, operation: (a: Tensor, b: Tensor) => Tensor): Tensor | undefined {
+  const [a, b] = node.inputs as [Tensor, Tensor];
+  const opposite = (x: Tensor) =>
+    isKind(x, 'neg') && sameShape(x.shape, node.shape) ? x.inputs[0] : undefined;
+  const [left, right] = [opposite(a), opposite(b)];
+  if (left !== undefined && right !== undefined) return operation(left, right);
+  if (left !== undefined) return neg(operation(left, b));
+  return right && neg(operation(a, right));
+}
+
+/** c₁ · (c₂ · x) = (c₁c₂) · x for constants of one element; of a sign, c₂ = −1. Broadcasts go outside. */
 function gatherScalars(node: Tensor, product: Tensor, factor: Tensor): Tensor | undefined {
-  if (!isKind(factor, 'constant') || factor.size !== 1 || !isKind(product, 'mul')) return undefined;
+  if (!isKind(factor, 'constant') || factor.size !== 1) return undefined;
+  const value = factor.attributes.data[0]!;
+  if (!sameShape(product.shape, node.shape)) return undefined;
+  if (isKind(product, 'neg')) return mul(product.inputs[0]!, scalar(-value, factor.dtype));
+  if (isKind(product, 'broadcastTo')) {
+    return broadcastTo(mul(product.inputs[0]!, scalar(value, factor.dtype)), node.shape);
+  }
+  if (!isKind(product, 'mul')) return undefined;
   for (const [inner, rest] of [product.inputs, product.inputs.toReversed()] as [Tensor, Tensor][]) {
     if (isKind(inner, 'constant') && inner.size === 1 && sameShape(rest.shape, node.shape)) {
-      return mul(rest, scalar(inner.attributes.data[0]! * factor.attributes.data[0]!, factor.dtype));
+      return mul(rest, scalar(inner.attributes.data[0]! * value, factor.dtype));
     }
   }
   return undefined;

@@ -244,6 +244,31 @@ return y: %1, z: %3`,
   %3 = mul(x, %2)                   float32[2,3]
 return y: %1, z: %3`,
   },
+  'signs move out of products and quotients, where they meet others, factors and sums': {
+    graph: trace({ x: float32(2), y: float32(2) }, ({ x, y }) => ({
+      both: mul(neg(x), neg(y)),
+      quotient: sub(x, div(y, neg(x))),
+      factor: mul(neg(x), 3),
+    })),
+    before: `\
+(x: float32[2], y: float32[2])
+  %0 = neg(x)       float32[2]
+  %1 = neg(y)       float32[2]
+  %2 = mul(%0, %1)  float32[2]
+  %3 = neg(x)       float32[2]
+  %4 = div(y, %3)   float32[2]
+  %5 = sub(x, %4)   float32[2]
+  %6 = neg(x)       float32[2]
+  %7 = mul(%6, 3)   float32[2]
+return both: %2, quotient: %5, factor: %7`,
+    after: `\
+(x: float32[2], y: float32[2])
+  %0 = mul(x, y)   float32[2]
+  %1 = div(y, x)   float32[2]
+  %2 = add(x, %1)  float32[2]
+  %3 = mul(x, -3)  float32[2]
+return both: %0, quotient: %2, factor: %3`,
+  },
   'integers keep their operators: 0 − i has no negation': {
     graph: trace({ i: int32(2) }, ({ i }) => ({ y: sub(0, i), z: add(i, i) })),
     before: `\
@@ -270,23 +295,22 @@ return y: %0, z: %1`,
   %4 = mul(1, 0.08333334)            float32[]
   %5 = reshape(%4, shape [1,1])      float32[1,1]
   %6 = broadcastTo(%5, shape [4,3])  float32[4,3]
-  %7 = mul(%6, %3)                   float32[4,3]
-  %8 = mul(%6, %3)                   float32[4,3]
-  %9 = add(%7, %8)                   float32[4,3]
-  %10 = mul(%2, %2)                  float32[4,3]
-  %11 = sub(1, %10)                  float32[4,3]
-  %12 = mul(%9, %11)                 float32[4,3]
-  %13 = matmul(x, %12, transposeA)   float32[2,3]
-return gradient: %13`,
+  %7 = mul(%6, 2)                    float32[4,3]
+  %8 = mul(%7, %3)                   float32[4,3]
+  %9 = mul(%2, %2)                   float32[4,3]
+  %10 = sub(1, %9)                   float32[4,3]
+  %11 = mul(%8, %10)                 float32[4,3]
+  %12 = matmul(x, %11, transposeA)   float32[2,3]
+return gradient: %12`,
     after: `\
 (x: float32[4,2], w: float32[2,3], t: float32[4,3])
   %0 = matmul(x, w)               float32[4,3]
   %1 = tanh(%0)                   float32[4,3]
   %2 = sub(%1, t)                 float32[4,3]
-  %3 = mul(%2, 0.1666667)         float32[4,3]
-  %4 = mul(%1, %1)                float32[4,3]
-  %5 = sub(1, %4)                 float32[4,3]
-  %6 = mul(%3, %5)                float32[4,3]
+  %3 = mul(%1, %1)                float32[4,3]
+  %4 = sub(1, %3)                 float32[4,3]
+  %5 = mul([0.1666667], %2)       float32[4,3]
+  %6 = mul(%5, %4)                float32[4,3]
   %7 = matmul(x, %6, transposeA)  float32[2,3]
 return gradient: %7`,
   },
@@ -322,6 +346,7 @@ function randomGraph(random: Random): Graph<'x' | 'y', string> {
       (a) => neg(a),
       (a) => mul(a, pick([0, 1, 2, 0.5])),
       (a) => div(a, pick([1, 2])),
+      (a, b) => (broadcastShapes(a.shape, b.shape) ? div(a, neg(add(mul(b, b), 1))) : undefined),
       (a) => add(a, pick([0, 1])),
       (a) => tanh(a),
       (a) => identity(a),

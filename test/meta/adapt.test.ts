@@ -22,7 +22,10 @@ const model = omniglotNet({ ways, filters: 8 });
 const innerOptimizer = adam({ learningRate: 1e-2, beta1: 0 });
 const learner = resolveLearner({ tasks, model, innerOptimizer });
 const parameters = model.init(Random.stream(0, 'initialization'));
+// Moments as after 100 steps: from zeros Adam follows the signs of rounding errors.
 const innerState = freshState(innerOptimizer, model.layout.size);
+innerState.secondMoments!.fill(1e-4);
+innerState.secondMomentsWeight!.fill(1 - 0.999 ** 100);
 const task = tasks.sample(Random.stream(0, 'task'), { support: 2, query: 1 });
 
 async function predict(
@@ -108,7 +111,7 @@ test('relabelling the classes, in the task and in the last layer, permutes the o
   for (let query = 0; query < ways; query++) {
     for (let label = 0; label < ways; label++) {
       const difference = outputs[query * ways + label]! - others[query * ways + relabel[label]!]!;
-      assert.ok(Math.abs(difference) < 2e-3, `query ${query}, class ${label}: ${difference}`);
+      assert.ok(Math.abs(difference) < 1e-4, `query ${query}, class ${label}: ${difference}`);
     }
   }
 });
