@@ -8,6 +8,7 @@ export {
   type Initializer,
   type Layout,
   type Leaf,
+  type Leaves,
   ones,
   type Parameter,
   type Part,
