@@ -21,6 +21,7 @@ export interface Binding {
 /** Where a part of an array lies in it. */
 export type Place = Omit<Binding, 'value'>;
 
+/** A value of a graph that is a part of one of its arrays, or all of it. */
 export interface Part {
   readonly part: Tensor;
   readonly place: Place;
@@ -74,6 +75,7 @@ export function partsOfOutputs(graph: Graph): Part[] {
 /** Parts of fewer elements cross the border together with small ones beside them. */
 const smallPart = 8192;
 
+/** What crosses as one value. */
 export interface Stretch {
   readonly members: Part[];
   readonly place: Place;

@@ -111,7 +111,7 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   conv2dFilterGradient: lowerConv2dFilterGradient,
 };
 
-/** A program as an ONNX model. */
+/** What `lower` returns. */
 export interface LoweredProgram {
   /** Serialized. */
   readonly model: Uint8Array;
@@ -119,6 +119,7 @@ export interface LoweredProgram {
   readonly outputs: readonly Binding[];
 }
 
+/** A program as an ONNX model; how its arrays cross into it is `border.ts`. */
 export function lower(program: Graph | Loop, target: LoweringTarget): LoweredProgram {
   const entry = new Entry();
   const outputs = 'body' in program ? lowerLoop(program, entry, target) : lowerGraph(program, entry, target);
