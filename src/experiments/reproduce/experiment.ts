@@ -49,6 +49,8 @@ export type Done = <R extends Json>(unit: Unit<R>) => R | undefined;
 export interface Unit<R extends Json = Json> {
   /** A path such as `5-way/reptile/seed-0`, different for every unit of an experiment. */
   readonly id: string;
+  /** Other names of it, by which it can be asked for too. @default none */
+  readonly also?: readonly string[];
   /** Everything that decides the result. A unit that was begun with others is not gone on with. */
   readonly settings: Json;
   /** How much work it is, in gradient steps on ten examples, for the time left. */

@@ -97,10 +97,11 @@ export const figure4: Experiment = {
   name: 'figure4',
   summary: 'FOMAML whose tail overlaps the inner loop: iterations, batch size, outer step (Figure 4)',
   plan(options) {
-    const trials = (Object.keys(panels) as PanelName[]).flatMap((panel) => trialsOf(panel, options));
+    const all = (Object.keys(panels) as PanelName[]).flatMap((panel) => trialsOf(panel, options));
+    const { units, trials } = shared(all);
     return {
       title: 'Figure 4: mini-batches that overlap',
-      units: trials.flatMap(({ seeds }) => seeds),
+      units,
       parallelUnits: true,
       report: (done) => reportOf(trials, (one) => done(one), options),
     };
@@ -126,6 +127,19 @@ function trialsOf(panel: PanelName, options: ReproduceOptions): Trials[] {
       return [{ panel, method, x, paper: published, seeds }];
     }),
   );
+}
+
+/** Where panels meet, as at 4 iterations of 25, one network serves both: each is trained once. */
+function shared(all: readonly Trials[]): { units: Unit<Trial>[]; trials: Trials[] } {
+  const networks = new Map<string, Unit<Trial>>();
+  for (const one of all.flatMap(({ seeds }) => seeds)) {
+    const key = JSON.stringify(one.settings);
+    const first = networks.get(key);
+    networks.set(key, first === undefined ? one : { ...first, also: [...(first.also ?? []), one.id] });
+  }
+  const networkOf = ({ settings }: Unit<Trial>) => networks.get(JSON.stringify(settings))!;
+  const trials = all.map((one) => ({ ...one, seeds: one.seeds.map(networkOf) }));
+  return { units: [...networks.values()], trials };
 }
 
 function reportOf(

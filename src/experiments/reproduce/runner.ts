@@ -28,7 +28,7 @@ export interface RunnerOptions {
   readonly startRuntime: (options: { workers: number; apart: boolean }) => Promise<Runtime>;
   readonly images: UnitContext['images'];
   readonly signal: AbortSignal;
-  /** Only units whose id has one of these at the start of one of its parts, such as `5-way/reptile`. @default all */
+  /** Only units of which a name has one of these at the start of one of its parts, such as `5-way/reptile`. @default all */
   readonly only?: readonly string[];
   readonly onProgress?: (progress: UnitProgress) => void;
   /** A unit is done and saved. */
@@ -122,15 +122,16 @@ export class Runner {
     const { only } = this.#options;
     const { units } = this.#plan;
     if (only === undefined) return units;
-    const matches = (id: string, part: string) => `/${id}`.includes(`/${part}`);
-    const lacking = only.find((part) => !units.some(({ id }) => matches(id, part)));
+    const matches = ({ id, also = [] }: Unit, part: string) =>
+      [id, ...also].some((name) => `/${name}`.includes(`/${part}`));
+    const lacking = only.find((part) => !units.some((unit) => matches(unit, part)));
     if (lacking !== undefined) {
       const some = units.slice(0, 3).map(({ id }) => id);
       throw new OptionError(
         `only: no part of this experiment has "${lacking}" in its name, such as ${some.join(', ')}`,
       );
     }
-    return units.filter(({ id }) => only.some((part) => matches(id, part)));
+    return units.filter((unit) => only.some((part) => matches(unit, part)));
   }
 
   /** Wall-clock seconds of all the processes that worked on it, this one's so far too. */

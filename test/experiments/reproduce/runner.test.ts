@@ -340,6 +340,20 @@ describe('experiments', () => {
     assert.equal(rows.length, 4);
   });
 
+  it('figure4 trains what panels share once, known by either name', async () => {
+    const { units } = planned('figure4', 1);
+    assert.equal(units.length, 73);
+    const { groups } = await tiny('figure4', { scale: 1e-4, only: ['c/cycling/0/'] });
+    const done = groups.flatMap(({ title, rows }) =>
+      rows.filter(({ ours }) => ours !== undefined).map(({ label, ours }) => ({ title, label, ours })),
+    );
+    assert.deepEqual(
+      done.map(({ label }) => label),
+      ['100', '0'],
+    );
+    assert.deepEqual(done[0]!.ours, done[1]!.ours);
+  });
+
   it('transfer judges each initialization on both', async () => {
     const { groups } = await tiny('transfer', { scale: 1e-4 });
     assert.equal(groups.length, 4);
