@@ -4,13 +4,14 @@ import { after, test } from 'node:test';
 import { fewShotTasks } from '../../src/data/few-shot.ts';
 import { glyphs } from '../../src/data/glyphs.ts';
 import { Random } from '../../src/data/random.ts';
+import { sineTasks } from '../../src/data/sine.ts';
 import type { Examples, Task } from '../../src/data/task.ts';
-import { matmul, reshape } from '../../src/graph/index.ts';
+import { matmul, mean, reshape, sub } from '../../src/graph/index.ts';
 import { Adaptation } from '../../src/meta/adapt.ts';
 import { compileBothEvaluations, compileEvaluation } from '../../src/meta/evaluate.ts';
 import { resolveLearner } from '../../src/meta/learner.ts';
 import { defineModel, glorotUniform, omniglotNet } from '../../src/nn/index.ts';
-import { adam, freshState } from '../../src/optim/index.ts';
+import { adam, freshState, sgd } from '../../src/optim/index.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
 
 const runtime = await nodeRuntime();
@@ -113,6 +114,29 @@ test('relabelling the classes, in the task and in the last layer, permutes the o
       const difference = outputs[query * ways + label]! - others[query * ways + relabel[label]!]!;
       assert.ok(Math.abs(difference) < 1e-4, `query ${query}, class ${label}: ${difference}`);
     }
+  }
+});
+
+test('values are predicted by either protocol: the model sees the support set beside a query, or the other queries', async () => {
+  const centred = defineModel({
+    inputShape: [1],
+    parameters: { slope: { shape: [1, 1], init: glorotUniform } },
+    apply: ({ slope }, x) => matmul(sub(x, mean(x, { axes: [-2], keepDims: true })), slope),
+  });
+  const waves = sineTasks();
+  const adaptation = await Adaptation.compile({
+    ...{ runtime, support: 3, query: 4, innerSteps: 0, innerBatch: 1, transductive: 'both' },
+    learner: resolveLearner({ tasks: waves, model: centred, innerOptimizer: sgd({ learningRate: 0.02 }) }),
+  });
+  const wave = waves.sample(Random.stream(0, 'wave'), { support: 3, query: 4 });
+  const initialization = { parameters: Float32Array.of(2), innerState: {} };
+  const outputs = await adaptation.predict(wave, initialization, Random.stream(0, 'batches'));
+  const [support, queries] = [[...wave.support.inputs], [...wave.query.inputs]];
+  const meanOf = (values: number[]) => values.reduce((a, b) => a + b) / values.length;
+  const apart = queries.map((x) => 2 * (x - meanOf([...support, x])));
+  const together = queries.map((x) => 2 * (x - meanOf(queries)));
+  for (const [i, expected] of [...apart, ...together].entries()) {
+    assert.ok(Math.abs(outputs[i]! - expected) < 1e-5, `output ${i}: ${outputs[i]}, not ${expected}`);
   }
 });
 
