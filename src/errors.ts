@@ -46,6 +46,14 @@ export function checkCount(
   );
 }
 
+/** @throws {OptionError} unless `value` is one of `choices`; `where` starts the message */
+export function checkChoice(where: string, value: string, choices: readonly string[]): void {
+  if (choices.includes(value)) return;
+  throw new OptionError(
+    `${where}: "${value}" is not one of ${choices.join(', ')}${didYouMean(String(value), choices)}`,
+  );
+}
+
 /** The closest of `known` to a mistyped `word`, as `; did you mean "x"?`, or an empty string. */
 export function didYouMean(word: string, known: readonly string[]): string {
   let best = '';

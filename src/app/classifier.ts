@@ -72,6 +72,21 @@ export class Classifier<L extends string = string> {
     if (this.#disposed) throw new OptionError('predict: this classifier was disposed: load or fit it again');
     const isMany = Array.isArray(given);
     const inputs: readonly ImageInput[] = isMany ? given : [given as ImageInput];
+    const release = this.#runtime.hold(); // also where it is disposed in the meantime
+    try {
+      const where = (i: number) => (isMany ? `predict: input ${i}` : 'predict');
+      const predictions = await this.#predictAll(inputs, where, signal);
+      return isMany ? predictions : predictions[0]!;
+    } finally {
+      await release();
+    }
+  }
+
+  async #predictAll(
+    inputs: readonly ImageInput[],
+    where: (index: number) => string,
+    signal?: AbortSignal,
+  ): Promise<Prediction<L>[]> {
     const { settings, parameters, support } = this.#adapted;
     const count = support.length / size(this.inputShape);
     const predictor = await this.#runtime.compiled(`predict ${settings.ways} ${count}`, (here) =>
@@ -82,18 +97,17 @@ export class Classifier<L extends string = string> {
     for (const [i, input] of inputs.entries()) {
       signal?.throwIfAborted();
       const queries = new Float32Array(size(this.inputShape));
-      const where = isMany ? `predict: input ${i}` : 'predict';
       const image = await rawImage(input, {
         shape: this.inputShape,
         environment: this.#environment,
-        where,
+        where: where(i),
       });
-      writeImage(image, this.inputShape, queries, 0, where);
+      writeImage(image, this.inputShape, queries, 0, where(i));
       const stage = { executable: predictor, inputs: { parameters, inputs: support, queries } };
       const { outputs } = await runtime.run([stage], ['outputs']);
       predictions.push(this.#prediction(softmax(outputs as Float32Array)));
     }
-    return isMany ? predictions : predictions[0]!;
+    return predictions;
   }
 
   #prediction(values: readonly number[]): Prediction<L> {

@@ -121,6 +121,16 @@ export class Regressor {
     const inputs = typeof given === 'number' ? [given] : [...given];
     const bad = inputs.findIndex((input) => !Number.isFinite(input));
     if (bad >= 0) throw new DataError(`predict: input ${bad}: expected a finite number, got ${inputs[bad]}`);
+    const release = this.#runtime.hold(); // also where it is disposed in the meantime
+    try {
+      const values = await this.#valuesAt(inputs);
+      return typeof given === 'number' ? values[0]! : values;
+    } finally {
+      await release();
+    }
+  }
+
+  async #valuesAt(inputs: readonly number[]): Promise<number[]> {
     const { settings, parameters } = this.#adapted;
     const { model } = layoutFor(settings);
     const types = { parameters: float32(model.layout.size), queries: float32(block, ...model.inputShape) };
@@ -138,7 +148,7 @@ export class Regressor {
       const { outputs } = await runtime.run([stage], ['outputs']);
       values.push(...(outputs as Float32Array).subarray(0, inputs.length - i));
     }
-    return typeof given === 'number' ? values[0]! : values;
+    return values;
   }
 
   /** The bytes of a safetensors file that `loadAdapted` reads. */

@@ -50,7 +50,7 @@ async function evaluateRun(run: string, given: EvalFlags): Promise<void> {
   const { settings: trained, start: weights, made } = decodeWeights(bytes, path);
   const settings = adjusted(trained, flags);
   const progress = terminalProgress(flags);
-  const setup = setUp(settings, await readImages(trained, { data: flags.data, progress }));
+  const setup = setUp(settings, await readImages(trained, { data: flags.data, progress }), 'evaluate');
   const { head = 'trained' } = flags;
   const modelFor = (ways: number) => layoutFor({ ...settings, ways }).model;
   const start = withHead(weights, { modelFor, from: trained.ways, to: settings.ways, head });

@@ -15,6 +15,7 @@ import type { Model } from '../nn/model.ts';
 import { aligned, count, describeTask } from './format.ts';
 import { version } from './machine.ts';
 import { withValue } from './options.ts';
+import { weightsFile } from './run-folder.ts';
 import { readModelFile, readResult } from './saved-run.ts';
 
 const fileNames = {
@@ -104,10 +105,11 @@ function adaptedContent(bytes: Uint8Array, path: string): Content {
 async function runContent(bytes: Uint8Array, path: string, folder: string): Promise<Content> {
   const { settings, start, made } = decodeWeights(bytes, path);
   const result = await readResult(folder);
+  const isOfThese = path === join(folder, weightsFile) && result?.metaIterations === made.metaIterations;
   const { testAccuracy, testAccuracyCi95, testMse, testMseCi95, evalTasks } = result ?? {};
   const { shots } = settings;
   const measured = { testAccuracy, testAccuracyCi95, testMse, testMseCi95, evalTasks, shots };
-  const weights = { settings, start, made: { ...(result && measured), ...made, version } };
+  const weights = { settings, start, made: { ...(isOfThese && measured), ...made, version } };
   return { settings, model: layoutFor(settings).model, parameters: start.parameters, weights };
 }
 

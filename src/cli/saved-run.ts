@@ -2,9 +2,9 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isShipped, shippedAddress } from '../app/shipped.ts';
+import { isShipped, shippedAddress, shippedNames } from '../app/shipped.ts';
 import { fileFault } from '../data/folders.ts';
-import { DataError } from '../errors.ts';
+import { DataError, didYouMean } from '../errors.ts';
 import { type Notes, readCheckpoint } from '../experiments/durable.ts';
 import type { Settings } from '../experiments/settings.ts';
 import { settingsIn } from '../experiments/weights.ts';
@@ -55,10 +55,8 @@ export async function readModelFile(source: string): Promise<ModelFile> {
   }
   const { folder, path } = await locateWeights(source);
   const bytes = await readFile(path).catch((cause) => {
-    throw new DataError(
-      `${path}: no weights there: give the folder of a run, such as runs/demo/sine (${fileFault(cause)})`,
-      { cause },
-    );
+    const remedy = didYouMean(source, shippedNames) || ': give the folder of a run, such as runs/demo/sine';
+    throw new DataError(`${path}: no weights there${remedy} (${fileFault(cause)})`, { cause });
   });
   return { folder, path, bytes };
 }

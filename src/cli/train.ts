@@ -1,4 +1,5 @@
 /** `anole train`: meta-trains, evaluates on unseen classes, and leaves a folder with what came of it. */
+import { basename } from 'node:path';
 import { Command } from 'commander';
 import { OptionError } from '../errors.ts';
 import { decodeProgress } from '../experiments/progress.ts';
@@ -15,7 +16,7 @@ import { describeImages, imagesEvent, isImageFolder, readImages } from './images
 import { addTrainFlags, givenSettings, type TrainFlags } from './options.ts';
 import { terminalProgress } from './progress.ts';
 import { performRun, type RunEvent, type RunResult, summary } from './run.ts';
-import { RunFolder } from './run-folder.ts';
+import { RunFolder, weightsFile } from './run-folder.ts';
 import { readNotes, readResult, readRun } from './saved-run.ts';
 
 export function trainCommand(): Command {
@@ -56,7 +57,7 @@ async function train(task: string | undefined, given: TrainFlags): Promise<void>
   const [settings, result] =
     flags.resume === undefined
       ? await startRun(task, { flags, configuration }, print)
-      : await resumeRun(flags.resume, task, flags, print);
+      : await resumeRun(flags.resume, task, { given, flags }, print);
   if (!flags.json) console.log(summary(settings, result));
 }
 
@@ -98,19 +99,24 @@ async function startRun(
 async function resumeRun(
   run: string,
   task: string | undefined,
-  flags: TrainFlags,
+  { given, flags }: { readonly given: TrainFlags; readonly flags: TrainFlags },
   onEvent: Print,
 ): Promise<[Settings, RunResult]> {
   if (flags.out !== undefined) {
     throw new OptionError('out: a run that is gone on with stays in its folder: leave it out');
   }
   const { folder, path, settings: saved, checkpoint } = await readRun(run);
+  if (basename(path) !== weightsFile) {
+    throw new OptionError(
+      `resume: a run is gone on with from its ${weightsFile}, got ${path}: give its folder, or rename the file`,
+    );
+  }
   if (task !== undefined && task !== saved.task) {
     throw new OptionError(`task: ${folder} is a run of ${saved.task}, not of ${task}: leave the task out`);
   }
   const notes = readNotes(decodeProgress(checkpoint.progress, path).notes, path);
   const settings = wantedSettings(saved, flags);
-  const { device = notes?.device, data = notes?.data, tensorboard = notes?.tensorboard } = flags;
+  const { device, data, tensorboard } = { ...flags, ...notes, ...given };
   if (notes !== undefined && device !== notes.device && !flags.allowChanges) {
     throw new OptionError(
       `device: the run began on ${notes.device}, where numbers are rounded otherwise than on ${device}: ` +

@@ -81,9 +81,16 @@ export async function imageFolder(options: ImageFolderOptions): Promise<ImageFol
     if (count < minImages) leftOut.push({ name, images: count });
     else parts[split].push(index);
   }
+  if (leftOut.length === images.classCount) {
+    const most = Math.max(...leftOut.map((one) => one.images));
+    throw new DataError(
+      `${path}: none of the ${leftOut.length} classes has ${minImages} images, the largest has ${most}: lower minImages`,
+    );
+  }
   const named = withoutSplitNames(images);
   const known = { path, leftOut };
-  if (parts.all.length === 0) {
+  const isSplit = parseName(images.className(0))[0] !== 'all';
+  if (isSplit) {
     for (const split of ['train', 'test'] as const) {
       if (parts[split].length > 0) continue;
       const reason = leftOut.length > 0 ? ` with at least ${minImages} images` : '';

@@ -1,12 +1,14 @@
 /** Which examples of a task make up each mini-batch. */
-import { DataError } from '../errors.ts';
+import { checkChoice, DataError } from '../errors.ts';
 import type { Random } from './random.ts';
 
 /**
  * `cycle`: shuffle, walk through, reshuffle, so that a batch may straddle two passes; `replacement`: every
  * batch is an independent draw without repetition inside it (§6.3).
  */
-export type Sampling = 'cycle' | 'replacement';
+export type Sampling = (typeof samplings)[number];
+
+const samplings = ['cycle', 'replacement'] as const;
 
 export interface MiniBatchOptions {
   /** How many examples there are. */
@@ -20,11 +22,13 @@ export interface MiniBatchOptions {
 
 /**
  * Indices of the examples of each batch, int32 [batches, batch].
+ * @throws {OptionError} for an unknown way of sampling
  * @throws {DataError} when a batch is larger than the number of examples
  */
 export function miniBatches(random: Random, options: MiniBatchOptions): Int32Array {
   const { examples, batch, batches, sampling = 'cycle' } = options;
-  if (batch > examples) {
+  checkChoice('sampling', sampling, samplings);
+  if (batch > examples && batches > 0) {
     throw new DataError(
       `a mini-batch of ${batch} needs as many examples, the task has ${examples}: lower the batch`,
     );

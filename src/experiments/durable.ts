@@ -39,8 +39,9 @@ export interface DurableOptions {
   /** Seconds of wall-clock time between two checkpoints; 0 writes one after every meta-iteration. @default 30 */
   readonly checkpointEvery?: number;
   /**
-   * Go on with the settings given where those of the checkpoint are others. Task, ways and seed stay: with
-   * another seed, classes to test on could be among those already trained on. @default false
+   * Go on with the settings given where those of the checkpoint are others. What decides the network, the
+   * optimizers' states or which classes are tested on stays: with another seed, say, these could be among those
+   * already trained on. @default false
    */
   readonly allowChanges?: boolean;
   /** Asked at every checkpoint for what else to keep in it; see `DurableTraining.found`. */
@@ -279,6 +280,11 @@ const fixed: Partial<Record<keyof Settings, string>> = {
   task: 'another task needs a run of its own',
   ways: 'another number of classes needs a run of its own',
   seed: 'it parts the classes into those to train and those to test on',
+  minImages: 'it parts the classes into those to train and those to test on',
+  imageSize: 'images of another size need a run of their own',
+  gray: 'other images need a run of their own',
+  innerOptimizer: 'the other has another state',
+  outerOptimizer: 'the other has another state',
 };
 
 /** The changes, as text; @throws {OptionError} naming them where they are not allowed */

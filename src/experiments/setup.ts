@@ -35,15 +35,22 @@ const sinePoints = 50;
  * Tasks, model and optimizers of the settings.
  * @param images of Omniglot, as `omniglotSplit` parts them by `settings.seed`, of Mini-ImageNet, or of one's
  *   own; glyphs are drawn by the seed
- * @throws {OptionError} when the tasks need more classes or images than there are
+ * @param purpose to `evaluate` alone, what only training needs may not fit
+ * @throws {OptionError} when the tasks need more classes or images than there are, or settings do not fit together
  */
-export function setUp(settings: Settings, images?: ImageSplit): Setup {
+export function setUp(
+  settings: Settings,
+  images?: ImageSplit,
+  purpose: 'train' | 'evaluate' = 'train',
+): Setup {
   const layout = layoutFor(settings);
-  const [trainTasks, testTasks] =
-    settings.task === 'sine' ? sines(settings) : classes(settings, images ?? imagesWithoutData(settings));
-  const setup = { settings, trainTasks, testTasks, ...layout };
-  planInnerLoop({ ...settings, ...layout, tasks: trainTasks });
-  return setup;
+  const { task } = settings;
+  const split = task === 'sine' ? undefined : (images ?? imagesWithoutData(settings));
+  const trains = purpose === 'train';
+  if (trains && split !== undefined) checkImages(settings, split.train, 'trainShots', 0);
+  const [trainTasks, testTasks] = split === undefined ? sines(settings) : classes(settings, split);
+  if (trains) planInnerLoop({ ...settings, ...layout, tasks: trainTasks });
+  return { settings, trainTasks, testTasks, ...layout };
 }
 
 /** Model and optimizers, which need no data. */
@@ -67,7 +74,6 @@ function sines({ shots, trainShots }: Settings): [TaskSource, TaskSource] {
 }
 
 function classes(settings: Settings, { train, test }: ImageSplit): [TaskSource, TaskSource] {
-  checkImages(settings, train, 'trainShots', 0);
   checkImages(settings, test, 'shots', queryShots(settings));
   const { ways } = settings;
   return [fewShotTasks(train, { ways }), fewShotTasks(test, { ways })];

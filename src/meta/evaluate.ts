@@ -140,7 +140,11 @@ async function compileProtocols(
       }
     };
     // Two in flight for each worker, so that none waits for the next task to be drawn.
-    await Promise.all(Array.from({ length: 2 * runtime.parallelism }, work));
+    const lanes = Array.from({ length: 2 * runtime.parallelism }, work);
+    await Promise.all(lanes).catch((error) => {
+      next = evalTasks; // the other lanes stop, too
+      throw error;
+    });
     return values.map((judged) => ({ metric, ...interval(judged), values: judged }));
   };
 }

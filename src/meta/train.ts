@@ -2,7 +2,7 @@
 import { miniBatches, type Sampling } from '../data/mini-batches.ts';
 import { Random, type RandomState } from '../data/random.ts';
 import type { Examples, Task } from '../data/task.ts';
-import { checkCount, didYouMean, OptionError, TrainingError } from '../errors.ts';
+import { checkChoice, checkCount, OptionError, TrainingError } from '../errors.ts';
 import { mapRecord } from '../graph/trace.ts';
 import { freshState, type OptimizerState } from '../optim/optimizer.ts';
 import { linearSchedule } from '../optim/schedule.ts';
@@ -26,7 +26,9 @@ export const algorithms: Readonly<Record<AlgorithmName, Algorithm>> = { reptile,
  * in parallel (see `composeStates`). `sequential`: the same, but the tasks really do run one after another.
  * `reset`: zeros.
  */
-export type InnerOptimizerState = 'carry' | 'sequential' | 'reset';
+export type InnerOptimizerState = (typeof innerOptimizerStates)[number];
+
+const innerOptimizerStates = ['carry', 'sequential', 'reset'] as const;
 
 export interface MetaTrainOptions extends LearnerOptions {
   readonly runtime: Runtime;
@@ -152,6 +154,7 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
     signal?.throwIfAborted();
     const afterThis = random.state;
     const running = runMetaBatch(drawn);
+    running.catch(() => {}); // when drawing fails, that is the error to tell
     drawn = Array.from({ length: metaBatch }, drawTask); // the next tasks, while these are running
     const results = await running;
 
@@ -190,12 +193,10 @@ export function planInnerLoop(options: Omit<MetaTrainOptions, 'runtime'>): {
   updates: number;
 } {
   const { tasks, trainShots, tailShots = 0, innerSteps, innerBatch, algorithm = 'reptile' } = options;
-  if (!Object.hasOwn(algorithms, algorithm)) {
-    const names = Object.keys(algorithms);
-    throw new OptionError(
-      `algorithm: "${algorithm}" is not one of ${names.join(', ')}${didYouMean(algorithm, names)}`,
-    );
-  }
+  const { innerOptimizerState = 'carry', outerOptimizer = 'sgd' } = options;
+  checkChoice('algorithm', algorithm, Object.keys(algorithms));
+  checkChoice('innerOptimizerState', innerOptimizerState, innerOptimizerStates);
+  checkChoice('outerOptimizer', outerOptimizer, Object.keys(outerOptimizers));
   for (const name of ['trainShots', 'innerSteps', 'innerBatch', 'metaIterations', 'metaBatch'] as const) {
     checkCount(name, options[name] ?? 1);
   }
@@ -255,11 +256,15 @@ function innerStateOf(result: Arrays): OptimizerState {
   return unprefixState(result) as OptimizerState;
 }
 
-/** The state before the first meta-iteration. */
+/**
+ * The state before the first meta-iteration.
+ * @throws {OptionError} for an unknown outer optimizer
+ */
 export function initialState(
   options: Pick<MetaTrainOptions, 'model' | 'innerOptimizer' | 'outerOptimizer' | 'seed'>,
 ): TrainingState {
   const { model, innerOptimizer, outerOptimizer = 'sgd', seed = 0 } = options;
+  checkChoice('outerOptimizer', outerOptimizer, Object.keys(outerOptimizers));
   return {
     iteration: 0,
     parameters: model.init(Random.stream(seed, 'initialization')),

@@ -1,4 +1,5 @@
 /** Optimizers on flat parameter vectors, written once as traced arithmetic. */
+import { OptionError } from '../errors.ts';
 import { add, div, mul, sqrt, sub } from '../graph/elementwise.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { mapRecord } from '../graph/trace.ts';
@@ -31,8 +32,12 @@ export interface Optimizer {
   readonly decay: Readonly<Record<string, number>>;
 }
 
-/** θ ← θ − α·g */
+/**
+ * θ ← θ − α·g
+ * @throws {OptionError} when the learning rate is not a number above 0
+ */
 export function sgd(options: { learningRate: number }): Optimizer {
+  checkAbove0('sgd', options.learningRate);
   const gradientFactor = options.learningRate;
   return {
     learningRate: options.learningRate,
@@ -63,9 +68,16 @@ export interface AdamOptions {
  * Adam in TensorFlow's form: θ ← θ − α·√(1−β₂ᵗ)/(1−β₁ᵗ) · m/(√v + ε̂). In place of the step count t the
  * state carries 1−βᵗ, the sum of the weights in each moving average: it follows the recursion of the
  * average itself and loses no digits in float32.
+ * @throws {OptionError} when the learning rate is not a number above 0, a decay not in [0, 1), or ε̂ below 0
  */
 export function adam(options: AdamOptions): Optimizer {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
+  checkAbove0('adam', options.learningRate);
+  for (const [name, value] of Object.entries({ beta1, beta2 })) {
+    if (value >= 0 && value < 1) continue;
+    throw new OptionError(`adam: ${name}: expected a number from 0 on and below 1, got ${value}`);
+  }
+  if (!(epsilon >= 0)) throw new OptionError(`adam: epsilon: expected a number from 0 on, got ${epsilon}`);
   const totalWeight = (old: Tensor, beta: number) => add(mul(old, beta), 1 - beta);
   const gradientFactor = Math.sqrt(1 - beta2); // its square is the weight of the newest second moment
   const first = { firstMoments: beta1, firstMomentsWeight: beta1 };
@@ -101,6 +113,11 @@ export function adam(options: AdamOptions): Optimizer {
       };
     },
   };
+}
+
+function checkAbove0(where: string, learningRate: number): void {
+  if (Number.isFinite(learningRate) && learningRate > 0) return;
+  throw new OptionError(`${where}: learningRate: expected a number above 0, got ${learningRate}`);
 }
 
 /** A state of zeros for `parameters` parameters: no step taken. */

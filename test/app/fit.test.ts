@@ -211,6 +211,18 @@ test('a runtime of its own lives as long as the last that uses it', async () => 
   await assert.rejects(classifier.predict(queriesOf(task)), /was disposed/);
 });
 
+test('a prediction that is under way ends well, also where all is disposed meanwhile', async () => {
+  const task = glyphTask(8);
+  const own = await load('glyphs-5way');
+  const classifier = await own.fit(examplesOf(task), { steps: 1 });
+  await own.dispose();
+  const expected = await classifier.predict(queriesOf(task));
+  const again = await loadAdapted(classifier.save());
+  const running = again.predict(queriesOf(task)); // still to be compiled
+  await Promise.all([again.dispose(), classifier.dispose()]);
+  assert.deepEqual(await running, expected);
+});
+
 test('shipped weights keep parameters, and second moments in brief', () => {
   const settings = resolveSettings({ task: 'glyphs' });
   const { model, innerOptimizer } = layoutFor(settings);

@@ -1,7 +1,15 @@
 /** `anole adapt`, `anole predict` and what `anole export` makes of them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -83,12 +91,27 @@ test('weights of a run are exported for apps, with how they were made', () => {
     header,
     /"made":"\{\\"testAccuracy\\":[\d.]+.*\\"metaIterations\\":2,\\"version\\":\\"[^"]+"\}"/,
   );
+  // The accuracy beside other weights is not theirs.
+  copyFileSync(join(folder, 'run/weights.safetensors'), join(folder, 'run/other.safetensors'));
+  assert.equal(anole('export run/other.safetensors --format weights --out other.safetensors').status, 0);
+  const other = readFileSync(join(folder, 'other.safetensors')).toString('latin1', 8, 6000);
+  assert.match(other, /"made":"\{\\"metaIterations\\":2,/);
+});
+
+test('an evaluation asks nothing of the training that was', () => {
+  const few = '--meta-iters 1 --meta-batch 1 --eval-iters 1 --eval-tasks 2 --eval-every 0';
+  assert.equal(anole(`train glyphs --ways 3 --train-shots 1 --shots 1 ${few} --out scarce`).status, 0);
+  const { status, stderr } = anole('eval scarce --ways 2');
+  assert.equal(status, 0, stderr); // its mini-batches of 3 are more than 2 classes of one shot
+  assert.equal(anole(`train sine ${few} --out waves`).status, 0);
 });
 
 const refused: readonly (readonly [args: string, code: number, message: RegExp])[] = [
   ['adapt glyphs-5way --data nowhere', 1, /nowhere: expected a folder or a zip file, but there is nothing/],
   ['adapt glyphs-5way --data letters/bird', 1, /lies in no class folder: move it/],
   ['adapt glyphs-5wya --data letters', 1, /did you mean "glyphs-5way"/],
+  ['adapt run --data letters', 2, /--data: letters has 3 classes, but .* trained for 2: pass --head fresh/],
+  ['adapt waves --data letters', 2, /waves\/weights.safetensors: fits values .* give weights of images/],
   ['adapt glyphs-5way --data letters --batch 7', 2, /batch: expected a whole number from 1 to 6, got 7/],
   ['adapt glyphs-5way --data letters --out letters/bird/0.png/x', 1, /could not write/],
   ['predict letters/bird/0.png bird.png', 1, /not a sound safetensors file/],

@@ -4,7 +4,9 @@ import { after, test } from 'node:test';
 import { fewShotTasks } from '../../src/data/few-shot.ts';
 import { glyphs } from '../../src/data/glyphs.ts';
 import { sineTasks } from '../../src/data/sine.ts';
-import { OptionError } from '../../src/errors.ts';
+import type { TaskSource } from '../../src/data/task.ts';
+import { DataError, OptionError } from '../../src/errors.ts';
+import { matmul } from '../../src/graph/index.ts';
 import { evaluate, interval } from '../../src/meta/evaluate.ts';
 import {
   type InnerOptimizerState,
@@ -13,7 +15,7 @@ import {
   metaTrain,
   type TrainingState,
 } from '../../src/meta/train.ts';
-import { mlp, omniglotNet } from '../../src/nn/index.ts';
+import { defineModel, glorotUniform, mlp, omniglotNet } from '../../src/nn/index.ts';
 import { adam, sgd } from '../../src/optim/index.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
 import type { Runtime } from '../../src/runtime/runtime.ts';
@@ -196,10 +198,21 @@ const wrong: [Partial<MetaTrainOptions>, RegExp][] = [
   [{ tailShots: 2 }, /^tailShots: reptile has no tail/],
   [{ algorithm: 'fomaml', tailShots: 6 }, /^tailShots: 6 of 6 train shots leaves none/],
   [{ algorithm: 'reptil' as 'reptile' }, /did you mean "reptile"\?$/],
+  [
+    { innerOptimizerState: 'carried' as 'carry' },
+    /^innerOptimizerState: "carried" is not one of carry, sequential, reset/,
+  ],
+  [{ outerOptimizer: 'Adam' as 'adam' }, /^outerOptimizer: "Adam" is not one of sgd, adam/],
+  [{ sampling: 'replace' as 'cycle' }, /^sampling: "replace" is not one of cycle, replacement/],
+  [{ loss: 'average' as 'mean' }, /^loss: "average" is not one of mean, sum/],
   [{ metaBatch: 0 }, /^metaBatch: expected a whole number from 1 on, got 0/],
   [{ metaStep: 0 }, /^metaStep: expected a number above 0, got 0/],
   [{ metaStep: Number.NaN }, /^metaStep: expected a number above 0, got NaN/],
   [{ metaStepFinal: -1 }, /^metaStepFinal: expected a number from 0 on, got -1/],
+  [
+    { model: omniglotNet({ ways: 4, filters: 8 }) },
+    /^model: expected outputs \[batch, 5\], one for each of 5 classes, got \[2,4\] of a batch of 2/,
+  ],
   [{ model: mlp() }, /^model: takes inputs \[1\], the tasks give \[28,28,1\]/],
 ];
 for (const [options, message] of wrong) {
@@ -210,6 +223,59 @@ for (const [options, message] of wrong) {
     );
   });
 }
+
+test('a model of several outputs where a target has one value is refused', async () => {
+  const two = defineModel({
+    inputShape: [1],
+    parameters: { w: { shape: [1, 2], init: glorotUniform } },
+    apply: ({ w }, x) => matmul(x, w),
+  });
+  const message = /^model: expected outputs \[batch, 1\], the 1 values of a target, got \[2,2\]/;
+  await assert.rejects(() => train(sineOptions({ model: two })), { name: 'OptionError', message });
+});
+
+test('optimizers refuse rates and decays out of range', () => {
+  for (const learningRate of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
+    assert.throws(() => sgd({ learningRate }), /^OptionError: sgd: learningRate: expected a number above 0/);
+    assert.throws(
+      () => adam({ learningRate }),
+      /^OptionError: adam: learningRate: expected a number above 0/,
+    );
+  }
+  assert.throws(() => adam({ learningRate: 1, beta1: 1 }), /^OptionError: adam: beta1: .* below 1, got 1/);
+  assert.throws(() => adam({ learningRate: 1, beta2: -0.1 }), /^OptionError: adam: beta2: /);
+  assert.throws(() => adam({ learningRate: 1, epsilon: Number.NaN }), /^OptionError: adam: epsilon: /);
+});
+
+/** Tasks of which the draw numbered `last` fails, counted from 1. */
+function failingTasks(last: number): { tasks: TaskSource; drawn: () => number } {
+  const source = sineTasks();
+  let drawn = 0;
+  const tasks: TaskSource = {
+    ...source,
+    sample: (...given) => {
+      if (++drawn === last) throw new DataError('no more');
+      return source.sample(...given);
+    },
+  };
+  return { tasks, drawn: () => drawn };
+}
+
+test('a task that can not be drawn is the error told, also while others run in a pool', async () => {
+  const pool = await nodeRuntime({ workers: 2 });
+  const { tasks } = failingTasks(6); // of the third meta-iteration, drawn while the second runs
+  const training = train(sineOptions({ runtime: pool, tasks, metaBatch: 2 })).finally(() => pool.dispose());
+  await assert.rejects(training, { name: 'DataError', message: 'no more' });
+});
+
+test('an evaluation that fails draws no more tasks', async () => {
+  const { tasks, drawn } = failingTasks(3);
+  const options = { ...sineOptions({ tasks }), evalTasks: 1000, shots: 5, innerBatch: 5 };
+  await assert.rejects(() => evaluate({ ...options, ...initialState(options) }), /no more/);
+  const after = drawn();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.ok(after <= 4 && drawn() === after, `${drawn()} tasks drawn`);
+});
 
 const evaluation = (runtimeOf: Runtime, transductive = false) => {
   const options = glyphOptions();

@@ -154,7 +154,7 @@ const trainings: readonly {
     key: 'omniglot',
     request: {
       task: 'omniglot',
-      // Figure 3's settings with four steps, cut short.
+      // Figure 3's settings with four steps and the rate that the paper states, cut short.
       given: {
         ...{
           ways,

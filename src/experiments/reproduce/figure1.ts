@@ -74,7 +74,11 @@ export const figure1: Experiment = {
       title: 'Figure 1: adapting to a sine wave from ten points',
       units: units.flat(),
       parallelUnits: true,
-      report: (done) => reportOf(units.map((seeds) => seeds.map(done))),
+      report: (done) =>
+        reportOf(
+          units.map((seeds) => seeds.map(done)),
+          options,
+        ),
     };
   },
 };
@@ -120,7 +124,10 @@ function initializationUnit(name: Initialization, seed: number, options: Reprodu
   });
 }
 
-function reportOf(results: readonly (readonly (Result | undefined)[])[]): Report {
+function reportOf(
+  results: readonly (readonly (Result | undefined)[])[],
+  { scale }: ReproduceOptions,
+): Report {
   const keys = Object.keys(names) as Initialization[];
   const mean = (i: number, value: (result: Result) => Sums) =>
     overSeeds(results[i]!.map((result) => (result === undefined ? undefined : value(result))));
@@ -157,6 +164,7 @@ function reportOf(results: readonly (readonly (Result | undefined)[])[]): Report
     pictures: complete ? { 'figure1.svg': pictureOf(keys, firsts) } : {},
     remarks: [
       'MAML trained for 60,000 meta-iterations with outer Adam, Reptile for 30,000 as the authors’ script: the paper does not say how its MAML was trained.',
+      ...(scale < 1 ? [`Here both trained for ${scale} of these meta-iterations.`] : []),
       '“Before” is how far an initialization happens to be from this one wave; less is not better.',
       'The picture is of seed 0.',
     ],
