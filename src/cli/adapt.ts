@@ -5,11 +5,11 @@ import { load, loadAdapted } from '../app/node.ts';
 import { writeAtomically } from '../data/folders.ts';
 import { labelledFolder } from '../data/labelled-folder.ts';
 import { OptionError } from '../errors.ts';
-import { decodeAdapted } from '../experiments/adapted.ts';
+import { decodeAdapted, isAdapted } from '../experiments/adapted.ts';
 import type { HeadStart } from '../experiments/heads.ts';
 import { rules, type Settings } from '../experiments/settings.ts';
 import { decodeWeights } from '../experiments/weights.ts';
-import { aligned, count, percent, significant } from './format.ts';
+import { aligned, count, counted, percent, significant } from './format.ts';
 import { untilInterrupted } from './interrupt.ts';
 import { headOption, withValue } from './options.ts';
 import { terminalProgress } from './progress.ts';
@@ -95,13 +95,19 @@ async function adapt(weights: string, flags: AdaptFlags): Promise<void> {
       examples: examples.filter((example) => example.label === label).length,
     }));
     const { loss } = classifier.made;
+    const fitted = Number(classifier.made.steps);
     const facts = { event: 'adapted', weights, classes, ...classifier.made, file: out, bytes: bytes.length };
     if (json) return console.log(JSON.stringify(facts));
     const listed = classes.map(({ label, examples: n }) => `${label} (${n})`).join(', ');
     console.log(
       aligned([
         ['classes', `${listed}`],
-        ['fitted', `${classifier.made.steps} steps, mean loss ${significant(Number(loss))}`],
+        [
+          'fitted',
+          fitted === 0
+            ? 'in no steps'
+            : `in ${counted(fitted, 'step')}, mean loss ${significant(Number(loss))}`,
+        ],
         ['saved in', `${out}, ${count(bytes.length / 1000)} kB`],
         ['try next', `npx anole predict ${out} FILE…`],
       ]),
@@ -134,6 +140,11 @@ export function predictCommand(): Command {
 async function predict(adapted: string, files: readonly string[], flags: { readonly json?: boolean }) {
   if (files.length === 0) throw new OptionError('predict: no files: name one or more images');
   const { path, bytes } = await readModelFile(adapted);
+  if (!isAdapted(bytes, path)) {
+    throw new OptionError(
+      `${path}: expected what anole adapt wrote: fit it to your classes first, by anole adapt ${adapted} --data FOLDER`,
+    );
+  }
   requireClasses(decodeAdapted(bytes, path).settings, path);
   const classifier = await loadAdapted(bytes);
   try {

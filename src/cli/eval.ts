@@ -1,6 +1,7 @@
 /** `anole eval`: evaluates saved weights, with other shots, steps or tasks than they were trained for. */
 import { Command } from 'commander';
 import { OptionError } from '../errors.ts';
+import { isAdapted } from '../experiments/adapted.ts';
 import { type HeadStart, withHead } from '../experiments/heads.ts';
 import { adaptToSines } from '../experiments/run.ts';
 import { checkSettings, type Settings } from '../experiments/settings.ts';
@@ -9,7 +10,7 @@ import { decodeWeights } from '../experiments/weights.ts';
 import type { Initialization } from '../meta/adapt.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
 import { readConfiguration, withMachine } from './configuration.ts';
-import { algorithmNames, aligned, count, describeTask, percent, significant } from './format.ts';
+import { algorithmNames, aligned, counted, describeTask, significant, withInterval } from './format.ts';
 import { readImages } from './images.ts';
 import { untilInterrupted } from './interrupt.ts';
 import { startRuntimes } from './machine.ts';
@@ -47,6 +48,11 @@ async function evaluateRun(run: string, given: EvalFlags): Promise<void> {
   // Its settings are those of the training: without flags it repeats the evaluation there.
   const flags = withMachine(given, await readConfiguration(given.config));
   const { path, bytes } = await readModelFile(run);
+  if (isAdapted(bytes, path)) {
+    throw new OptionError(
+      `${path}: is a model adapted to its classes: classify images by anole predict, or evaluate what it came from`,
+    );
+  }
   const { settings: trained, start: weights, made } = decodeWeights(bytes, path);
   const settings = adjusted(trained, flags);
   const progress = terminalProgress(flags);
@@ -66,6 +72,11 @@ async function evaluateRun(run: string, given: EvalFlags): Promise<void> {
 /** The settings of the training with what the flags change of the evaluation. */
 function adjusted(trained: Settings, flags: EvalFlags): Settings {
   const { ways = trained.ways, head = 'trained' } = flags;
+  if (trained.task === 'sine' && (flags.ways !== undefined || flags.head !== undefined)) {
+    throw new OptionError(
+      `${flags.ways === undefined ? 'head' : 'ways'}: a sine belongs to no class: leave it out`,
+    );
+  }
   if (head === 'trained' && ways > trained.ways) {
     throw new OptionError(
       `ways: the weights have an output for each of ${trained.ways} classes: ` +
@@ -153,12 +164,9 @@ function resultEvent({ settings, seed, path, iteration, head, before, after, mse
 }
 
 function summary({ settings, path, iteration, head, before, after, mseBefore, mseAfter }: Facts): string {
-  const { task, algorithm, evalSteps, evalTasks } = settings;
-  const shown = task === 'sine' ? significant : percent;
-  const measure = ({ mean, ci95 }: Evaluation) => `${shown(mean)} ± ${shown(ci95)}`;
-  const over = `95% interval over ${count(evalTasks)} ${task === 'sine' ? 'fresh waves' : 'tasks of unseen classes'}`;
+  const { task, algorithm, evalSteps } = settings;
   return [
-    `${describeTask(settings)}; ${algorithmNames[algorithm]}, ${count(iteration)} meta-iterations${head === 'fresh' ? ', a fresh last layer' : ''} (${path})`,
+    `${describeTask(settings)}; ${algorithmNames[algorithm]}, ${counted(iteration, 'meta-iteration')}${head === 'fresh' ? ', a fresh last layer' : ''} (${path})`,
     '',
     aligned([
       ...(mseBefore === undefined || mseAfter === undefined
@@ -169,8 +177,8 @@ function summary({ settings, path, iteration, head, before, after, mseBefore, ms
               `mean squared error ${significant(mseBefore)} before, ${significant(mseAfter)} after`,
             ] as const,
           ]),
-      [task === 'sine' ? 'error before' : 'accuracy before', measure(before)],
-      [`after ${evalSteps} steps`, `${measure(after)}  (${over})`],
+      [task === 'sine' ? 'error before' : 'accuracy before', withInterval(before, task)],
+      [`after ${counted(evalSteps, 'step')}`, withInterval(after, task)],
     ]),
   ].join('\n');
 }

@@ -70,7 +70,7 @@ async function exportRun(run: string, flags: ExportFlags): Promise<void> {
   const { format } = flags;
   const { folder, path, bytes: file } = await readModelFile(run);
   const content = isAdapted(file, path) ? adaptedContent(file, path) : await runContent(file, path, folder);
-  const { settings, parameters } = content;
+  const { parameters } = content;
   checkFlags(flags, content);
   const out = flags.out ?? join(folder, fileNames[format]);
   if (resolve(out) === resolve(path)) {
@@ -80,7 +80,7 @@ async function exportRun(run: string, flags: ExportFlags): Promise<void> {
   await writeAtomically(out, bytes);
   const facts = { format, bytes: bytes.length, parameters: parameters.length, file: out };
   console.log(
-    flags.json ? JSON.stringify({ event: 'export', ...facts, run: path }) : summary(settings, facts),
+    flags.json ? JSON.stringify({ event: 'export', ...facts, run: path }) : summary(content, facts),
   );
 }
 
@@ -140,13 +140,13 @@ function encode({ settings, model, parameters, adapted, weights }: Content, flag
 }
 
 function summary(
-  settings: Settings,
+  { settings, adapted }: Content,
   facts: { readonly bytes: number; readonly parameters: number; readonly file: string },
 ): string {
   const { bytes, parameters, file } = facts;
   const weights = `${count(parameters)} parameters, ${count(bytes / 1000)} kB`;
   return [
-    describeTask(settings),
+    adapted === undefined ? describeTask(settings) : `Adapted to ${adapted.labels.join(', ') || 'values'}`,
     '',
     aligned([
       ['saved in', file],

@@ -1,14 +1,41 @@
 /** Numbers, times, tables and names as text for people. */
-import type { Settings } from '../experiments/settings.ts';
+import type { Settings, TaskName } from '../experiments/settings.ts';
+import type { Evaluation } from '../meta/evaluate.ts';
 
 /** `97.6%` for 0.976. */
 export function percent(value: number): string {
   return `${(100 * value).toFixed(1)}%`;
 }
 
-/** Three significant digits or whole numbers: 0.0990, 12.3, 1234. */
+/** Three significant digits or whole numbers: 0.0990, 12.3, 1234; 5.17e+21 from a million on. */
 export function significant(value: number): string {
+  if (!Number.isFinite(value)) return 'not finite';
+  if (Math.abs(value) >= 1e6) return value.toExponential(2);
   return Math.abs(value) < 100 ? value.toPrecision(3) : value.toFixed(0);
+}
+
+/** `1 task`, `1,000 tasks`. */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+}
+
+/** `97.6% ± 0.4%  (95% interval over 100 tasks)`; a single one has no interval. */
+export function withInterval(
+  {
+    mean,
+    ci95,
+    values,
+  }: Pick<Evaluation, 'mean' | 'ci95'> & { readonly values: { readonly length: number } },
+  task: TaskName,
+): string {
+  const isSine = task === 'sine';
+  if (!Number.isFinite(mean)) return 'not finite: the steps diverge; lower the inner learning rate';
+  const shown = isSine ? significant : percent;
+  const tasks = isSine
+    ? counted(values.length, 'fresh wave')
+    : `${counted(values.length, 'task')} of unseen classes`;
+  if (values.length === 1) return `${shown(mean)}  (${tasks})`;
+  return `${shown(mean)} ± ${shown(ci95)}  (95% interval over ${tasks})`;
 }
 
 /** `25,000`; a fraction is rounded to a whole. */
@@ -52,7 +79,7 @@ const taskNames = {
 
 /** `Omniglot, 5-way 5-shot` or `Sine waves, 10 points`. */
 export function describeTask({ task, ways, shots, transductive }: Settings): string {
-  if (task === 'sine') return `Sine waves, ${shots} points`;
+  if (task === 'sine') return `Sine waves, ${counted(shots, 'point')}`;
   return `${taskNames[task]}, ${ways}-way ${shots}-shot${transductive ? ', transductive' : ''}`;
 }
 

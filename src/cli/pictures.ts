@@ -12,6 +12,7 @@ export function learningCurvePicture(
   curve: readonly CurvePoint[],
   end?: Evaluation,
 ): string | undefined {
+  if (curve.length === 0) return undefined; // the end alone is no curve
   const isSine = settings.task === 'sine';
   const point = ({ mean, ci95 }: Evaluation, iteration: number) => ({
     iteration,

@@ -353,7 +353,7 @@ function shown(value: number, { unit }: RowGroup): string {
     ? value.toExponential(1)
     : value === 0
       ? '0'
-      : significant(value);
+      : significant(value).replace('-', '−');
 }
 
 function withSpread({ value, deviation }: Measure, group: RowGroup): string {
@@ -374,7 +374,7 @@ function shownDifference(row: Row, group: RowGroup): string {
   const size = Math.abs(difference);
   if (group.unit === 'percent') return `${sign}${(100 * size).toFixed(2)}`;
   if (group.reference !== 'theory' || row.paper!.value === 0) return `${sign}${shown(size, group)}`;
-  return `${sign}${((100 * size) / Math.abs(row.paper!.value)).toFixed(2)}%`;
+  return `${sign}${((100 * size) / Math.abs(row.paper!.value)).toFixed(2)}%`.replace(/^−(0\.00%)$/, '$1');
 }
 
 function rounded(seconds: number): number {

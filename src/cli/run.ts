@@ -8,7 +8,17 @@ import type { Settings } from '../experiments/settings.ts';
 import { evaluationOptions, type Setup } from '../experiments/setup.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
 import { BoardLog } from './board-log.ts';
-import { algorithmNames, aligned, count, describeTask, duration, percent, significant } from './format.ts';
+import {
+  algorithmNames,
+  aligned,
+  count,
+  counted,
+  describeTask,
+  duration,
+  percent,
+  significant,
+  withInterval,
+} from './format.ts';
 import { Interrupted, untilInterrupted } from './interrupt.ts';
 import { machine, peakMemoryMB, type Runtimes, startRuntimes, version } from './machine.ts';
 import { MetricsLog } from './metrics-log.ts';
@@ -330,11 +340,17 @@ class Run {
   }
 }
 
-/** The result for people. */
-export function summary(settings: Settings, result: RunResult): string {
+/**
+ * The result for people.
+ * @param data where the images came from, if that was said
+ */
+export function summary(settings: Settings, result: RunResult, data?: string): string {
   const { out, files, workers, innerStepsPerSecond: speed } = result;
-  const steps = `${count(result.innerSteps)} inner steps in ${duration(result.trainSeconds)}`;
-  const threads = workers === 1 ? '1 worker' : `${workers} workers`;
+  const steps = counted(result.innerSteps, 'inner step');
+  const pace = `${duration(result.trainSeconds)} (${count(speed)} a second, ${counted(workers, 'worker')})`;
+  const { task } = settings;
+  const otherShots = task === 'sine' ? 2 * settings.shots : settings.shots === 1 ? 5 : 1;
+  const from = data === undefined ? '' : ` --data ${data}`;
   return [
     `${describeTask(settings)}; ${algorithmNames[settings.algorithm]}, seed ${settings.seed}`,
     '',
@@ -342,10 +358,10 @@ export function summary(settings: Settings, result: RunResult): string {
       ...measured(settings, result),
       [
         'training',
-        `${count(result.metaIterations)} meta-iterations, ${steps} (${count(speed)} a second, ${threads})`,
+        `${counted(result.metaIterations, 'meta-iteration')}, ${steps}${result.trainSeconds > 0 ? ` in ${pace}` : ''}`,
       ],
       ['saved in', `${out}/`, files.join('  ')],
-      ['try next', `npx anole eval ${out} --shots ${settings.shots === 1 ? 5 : 1}`],
+      ['try next', `npx anole eval ${out}${from} --shots ${otherShots}`],
     ]),
   ].join('\n');
 }
@@ -353,20 +369,18 @@ export function summary(settings: Settings, result: RunResult): string {
 function measured(settings: Settings, result: RunResult): [string, ...string[]][] {
   if (settings.task !== 'sine') {
     const { testAccuracy = 0, testAccuracyCi95 = 0, evalTasks } = result;
-    const over = `95% interval over ${count(evalTasks)} tasks of unseen classes`;
-    return [['test accuracy', `${percent(testAccuracy)} ± ${percent(testAccuracyCi95)}  (${over})`]];
+    const accuracy = { mean: testAccuracy, ci95: testAccuracyCi95, values: { length: evalTasks } };
+    return [['test accuracy', withInterval(accuracy, settings.task)]];
   }
   const { mseBefore = 0, mseAfter = 0, testMse = 0, testMseCi95 = 0, evalTasks } = result;
-  const steps = `${settings.evalSteps} gradient steps`;
+  const steps = counted(settings.evalSteps, 'gradient step');
+  const error = { mean: testMse, ci95: testMseCi95, values: { length: evalTasks } };
   return [
     [
       "Figure 1's task",
       `mean squared error ${significant(mseBefore)} before, ${significant(mseAfter)} after ${steps}`,
     ],
-    [
-      'fresh waves',
-      `${significant(testMse)} ± ${significant(testMseCi95)} after  (95% interval over ${count(evalTasks)} tasks)`,
-    ],
+    ['fresh waves, after', withInterval(error, 'sine')],
   ];
 }
 

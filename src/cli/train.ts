@@ -2,6 +2,7 @@
 import { basename } from 'node:path';
 import { Command } from 'commander';
 import { OptionError } from '../errors.ts';
+import { compareSettings } from '../experiments/durable.ts';
 import { decodeProgress } from '../experiments/progress.ts';
 import {
   checkSettings,
@@ -54,20 +55,27 @@ async function train(task: string | undefined, given: TrainFlags): Promise<void>
   const configuration = await readConfiguration(given.config);
   const flags = withMachine(given, configuration);
   const print = flags.json ? (event: RunEvent) => console.log(JSON.stringify(event)) : () => {};
-  const [settings, result] =
+  const { settings, result, data } =
     flags.resume === undefined
       ? await startRun(task, { flags, configuration }, print)
       : await resumeRun(flags.resume, task, { given, flags }, print);
-  if (!flags.json) console.log(summary(settings, result));
+  if (!flags.json) console.log(summary(settings, result, data));
 }
 
 type Print = (event: RunEvent) => void;
+
+interface Done {
+  readonly settings: Settings;
+  readonly result: RunResult;
+  /** Where the images came from. */
+  readonly data?: string;
+}
 
 async function startRun(
   named: string | undefined,
   { flags, configuration }: { readonly flags: TrainFlags; readonly configuration: Configuration },
   onEvent: Print,
-): Promise<[Settings, RunResult]> {
+): Promise<Done> {
   const { preset, task, ...configured } = configuration.values;
   const chosen = named ?? task;
   if (chosen === undefined) {
@@ -92,7 +100,7 @@ async function startRun(
   const folder =
     flags.out === undefined ? await RunFolder.createNamed(settings.task) : await RunFolder.create(flags.out);
   const request = { ...flags, configuration: configuration.file, folder, progress, onEvent };
-  return [settings, await performRun(setup, request)];
+  return { settings, result: await performRun(setup, request), data: flags.data };
 }
 
 /** Goes on with a run; one that is finished is shown again. */
@@ -101,7 +109,7 @@ async function resumeRun(
   task: string | undefined,
   { given, flags }: { readonly given: TrainFlags; readonly flags: TrainFlags },
   onEvent: Print,
-): Promise<[Settings, RunResult]> {
+): Promise<Done> {
   if (flags.out !== undefined) {
     throw new OptionError('out: a run that is gone on with stays in its folder: leave it out');
   }
@@ -115,7 +123,7 @@ async function resumeRun(
     throw new OptionError(`task: ${folder} is a run of ${saved.task}, not of ${task}: leave the task out`);
   }
   const notes = readNotes(decodeProgress(checkpoint.progress, path).notes, path);
-  const settings = wantedSettings(saved, flags);
+  const settings = wantedSettings(saved, path, flags);
   const { device, data, tensorboard } = { ...flags, ...notes, ...given };
   if (notes !== undefined && device !== notes.device && !flags.allowChanges) {
     throw new OptionError(
@@ -126,19 +134,23 @@ async function resumeRun(
   const before = notes === undefined ? await readResult(folder) : undefined;
   const isSame = JSON.stringify(settings) === JSON.stringify(saved);
   if (before !== undefined && isSame && checkpoint.iteration === settings.metaIterations) {
-    onEvent(before);
-    return [settings, before];
+    const shown = { ...before, out: folder };
+    onEvent(shown);
+    if (!flags.json)
+      console.log('This run was finished before: more --meta-iters with --allow-changes go on.\n');
+    return { settings, result: shown, data: notes?.data ?? flags.data };
   }
   const locked = await RunFolder.of(folder);
   const progress = terminalProgress(flags);
   const setup = setUp(settings, await readImages(settings, { data, progress }));
   const request = { ...flags, device, data, tensorboard, before, folder: locked, progress, onEvent };
-  return [settings, await performRun(setup, request)];
+  return { settings, result: await performRun(setup, request), data };
 }
 
 /** The settings of a run with what is given beside `--resume`; whether they may differ is decided later. */
-function wantedSettings(saved: Settings, flags: TrainFlags): Settings {
+function wantedSettings(saved: Settings, path: string, flags: TrainFlags): Settings {
   const given = givenSettings(flags);
+  if (!flags.allowChanges) compareSettings({ ...saved }, { ...saved, ...given }, { file: path });
   if (flags.preset === undefined) return checkSettings({ ...saved, ...given });
   return resolveSettings({ task: saved.task, preset: flags.preset, given });
 }

@@ -1,6 +1,6 @@
 /** One's own images: a folder or zip of class folders. Node only. */
 import { createHash } from 'node:crypto';
-import { checkCount, DataError } from '../errors.ts';
+import { checkCount, DataError, OptionError } from '../errors.ts';
 import { type Archive, archiveAt } from './archive.ts';
 import { classFolders, type SplitName, splitNames } from './class-folders.ts';
 import { type ClassFiles, decodeClasses, type ImageProgress, maxImageFileBytes } from './decode-images.ts';
@@ -59,7 +59,7 @@ export interface ImageFolder {
  * const tasks = fewShotTasks(train, { ways: 5 });
  * ```
  *
- * @throws {OptionError} when an option is out of range
+ * @throws {OptionError} when an option is out of range, or `minImages` leaves no class
  * @throws {DataError} naming the files that are no whole images, images that are in two classes, stray files,
  *   empty classes, or how many classes are missing
  */
@@ -83,8 +83,8 @@ export async function imageFolder(options: ImageFolderOptions): Promise<ImageFol
   }
   if (leftOut.length === images.classCount) {
     const most = Math.max(...leftOut.map((one) => one.images));
-    throw new DataError(
-      `${path}: none of the ${leftOut.length} classes has ${minImages} images, the largest has ${most}: lower minImages`,
+    throw new OptionError(
+      `minImages: none of the ${leftOut.length} classes in ${path} has ${minImages} images, the largest has ${most}: lower it`,
     );
   }
   const named = withoutSplitNames(images);

@@ -287,11 +287,14 @@ const fixed: Partial<Record<keyof Settings, string>> = {
   outerOptimizer: 'the other has another state',
 };
 
-/** The changes, as text; @throws {OptionError} naming them where they are not allowed */
-function compareSettings(
+/**
+ * The changes, as text.
+ * @throws {OptionError} naming them where they are not allowed
+ */
+export function compareSettings(
   saved: Checkpoint['settings'],
   wanted: Settings,
-  { file, allowChanges }: { readonly file: string; readonly allowChanges: boolean },
+  { file, allowChanges = false }: { readonly file: string; readonly allowChanges?: boolean },
 ): string[] {
   const before: Readonly<Record<string, unknown>> = saved;
   const now: Readonly<Record<string, unknown>> = { ...wanted };

@@ -46,7 +46,10 @@ for (const [label, name] of names.entries()) {
 test('a folder is fitted to, its file predicts and runs as ONNX', async () => {
   const adapted = anole('adapt glyphs-5way --data letters --steps 30');
   assert.equal(adapted.status, 0, adapted.stderr);
-  assert.match(adapted.stdout, /classes +bird \(2\), fish \(2\), tree \(2\)\n +fitted +30 steps, mean loss/);
+  assert.match(
+    adapted.stdout,
+    /classes +bird \(2\), fish \(2\), tree \(2\)\n +fitted +in 30 steps, mean loss/,
+  );
 
   const files = names.map((name) => `${name}.png`).join(' ');
   const table = anole(`predict adapted.safetensors ${files}`).stdout;

@@ -95,6 +95,6 @@ describe('the table', () => {
         rows: [{ label: 'c', ours: { value: -1.98 }, paper: { value: -2 } }],
       },
     ]);
-    assert.match(text, /-1\.98 +-2\.00 +\+1\.00%$/);
+    assert.match(text, /−1\.98 +−2\.00 +\+1\.00%$/);
   });
 });

@@ -178,6 +178,7 @@ function reportOf(
         pictureOf(
           panel,
           trials.filter((one) => one.panel === panel).map((one) => ({ ...one, row: rowOf(one) })),
+          scale,
         ),
       ]),
     ),
@@ -188,13 +189,19 @@ function reportOf(
   };
 }
 
-function pictureOf(panel: PanelName, points: readonly (Trials & { readonly row: Row })[]): PanelsPicture {
+function pictureOf(
+  panel: PanelName,
+  points: readonly (Trials & { readonly row: Row })[],
+  scale: number,
+): PanelsPicture {
   const { title, xLabel, methods: names } = panels[panel];
   const { x: all, accuracy } = paper[panel];
   return {
     kind: 'panels',
     title,
-    subtitle: '5-shot 5-way Omniglot, SGD inside and outside. Accuracy on unseen classes after training.',
+    subtitle:
+      '5-shot 5-way Omniglot, SGD inside and outside. Accuracy on unseen classes after training.' +
+      (scale < 1 ? ` Ours trained for ${scale} of the paper’s iterations.` : ''),
     columns: names.length,
     x: { label: xLabel },
     y: { label: 'accuracy', format: 'percent', domain: [0.1, 1] },
