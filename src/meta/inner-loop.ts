@@ -228,7 +228,8 @@ const stepsPerRound = 8;
 /** The inner loop as a program that goes round, and how many steps it takes in a round and in all rounds. */
 interface TracedLoop {
   readonly loop: Loop;
-  readonly perRound: number;
+  /** The same rounds without what follows them: it ends with the point they reach. */
+  readonly beginning: Loop;
   readonly rounds: number;
 }
 
@@ -260,7 +261,8 @@ function traceLoop(plan: Plan, loopSteps: Segment, own: Segment | undefined): Tr
     const { direction, ...point } = algorithm.direction(taskOf(learner, values, layout), batches);
     return { ...pointOutputs(point, layout), direction: join(direction, layout) };
   });
-  return { loop: { body, end }, perRound, rounds: steps / perRound };
+  const passOn = trace(types, (values) => pointOutputs(taskOf(learner, values, layout).start, layout));
+  return { loop: { body, end }, beginning: { body, end: passOn }, rounds: steps / perRound };
 }
 
 export interface InnerLoopOptions extends Plan {
@@ -278,6 +280,8 @@ export interface InnerTask {
 /** A compiled inner loop. */
 export class InnerLoop {
   readonly #executable: Executable;
+  /** What runs rounds that more rounds follow; absent where a run is never cut. */
+  readonly #beginning: Executable | undefined;
   /** Its index tables, cut out of the indices of all steps. */
   readonly #tables: (batches: Int32Array) => Record<string, Int32Array>;
   /** Which rounds the parts of a shared run go; none where it is unrolled. */
@@ -285,12 +289,13 @@ export class InnerLoop {
   readonly #rounds: number;
 
   private constructor(
-    executable: Executable,
+    { executable, beginning }: { readonly executable: Executable; readonly beginning?: Executable },
     tables: (batches: Int32Array) => Record<string, Int32Array>,
     rounds: number,
     shared: boolean,
   ) {
     this.#executable = executable;
+    this.#beginning = beginning;
     this.#tables = tables;
     this.#rounds = rounds;
     const half = Math.ceil(rounds / 2);
@@ -320,7 +325,7 @@ export class InnerLoop {
           }),
         );
       };
-      return new InnerLoop(executable, tables, 0, false);
+      return new InnerLoop({ executable }, tables, 0, false);
     }
     const all = segments.flatMap(({ steps, batch }) => new Array<number>(steps).fill(batch));
     const looped = all.slice(0, all.length - ownBatches);
@@ -328,13 +333,18 @@ export class InnerLoop {
       throw new Error(`internal: ${algorithm.name} loops over batches of one size`);
     const loopSteps = { steps: looped.length, batch: looped[0] ?? 1 };
     const own = ownBatches === 1 ? { steps: 1, batch: all.at(-1)! } : undefined;
-    const { loop, rounds } = traceLoop(options, loopSteps, own);
+    const { loop, beginning, rounds } = traceLoop(options, loopSteps, own);
     const count = looped.length * loopSteps.batch;
     const tables = (batches: Int32Array) => ({
       batches: batches.subarray(0, count),
       ...(own === undefined ? {} : { ownBatch: batches.subarray(count, count + own.batch) }),
     });
-    return new InnerLoop(await runtime.compile(loop), tables, rounds, shared);
+    const executable = await runtime.compile(loop);
+    // Without a batch of its own the algorithm takes no step at the end, only its direction, which more rounds renew.
+    if (own === undefined)
+      return new InnerLoop({ executable, beginning: executable }, tables, rounds, shared);
+    if (!shared) return new InnerLoop({ executable }, tables, rounds, false);
+    return new InnerLoop({ executable, beginning: await runtime.compile(beginning) }, tables, rounds, true);
   }
 
   /** The stages of one task. */
@@ -356,10 +366,12 @@ export class InnerLoop {
   }
 
   #stages({ start, batches }: InnerTask, pieces: readonly { first: number; count: number }[]): Stage[] {
+    if (pieces.length > 1 && this.#beginning === undefined)
+      throw new Error('internal: a run that is never cut');
     return pieces.map(({ first, count }, i) => {
       const rounds = { firstRound: Int32Array.of(first), rounds: Int32Array.of(count) };
       const inputs = i === 0 ? { ...start, ...this.#tables(batches), ...rounds } : rounds;
-      return { executable: this.#executable, inputs };
+      return { executable: i === pieces.length - 1 ? this.#executable : this.#beginning!, inputs };
     });
   }
 }

@@ -72,12 +72,28 @@ function bits({ iteration, parameters, innerState, outerState, random }: Trainin
   return { iteration, random, parameters: bytes(parameters), inner: all(innerState), outer: all(outerState) };
 }
 
-for (const innerOptimizerState of ['carry', 'reset', 'sequential'] as const) {
-  test(`any number of workers gives the same bits (${innerOptimizerState})`, async () => {
-    const alone = bits(await train(glyphOptions({ innerOptimizerState })));
-    for (const workers of [2, 3]) {
+// A network so large that a loop takes a step a round, and workers share the odd task between two rounds.
+const large = {
+  model: omniglotNet({ ways: 5, filters: 32 }),
+  innerSteps: 5,
+  metaBatch: 3,
+  metaIterations: 3,
+};
+for (const [name, options] of [
+  ['reptile, carry', {}],
+  ['reptile, reset', { innerOptimizerState: 'reset' }],
+  ['reptile, sequential', { innerOptimizerState: 'sequential' }],
+  ['joint', { algorithm: 'joint' }],
+  ['fomaml, a shared tail', { algorithm: 'fomaml' }],
+  ['fomaml, a separate tail', { algorithm: 'fomaml', tailShots: 2 }],
+  ['maml', { algorithm: 'maml', metaIterations: 2 }],
+] as const) {
+  test(`any number of workers gives the same bits (${name})`, async () => {
+    const all = { ...large, ...options };
+    const alone = bits(await train(glyphOptions(all)));
+    for (const workers of [2, 4]) {
       const pool = await nodeRuntime({ workers });
-      assert.deepEqual(bits(await train(glyphOptions({ innerOptimizerState, runtime: pool }))), alone);
+      assert.deepEqual(bits(await train(glyphOptions({ ...all, runtime: pool }))), alone);
       await pool.dispose();
     }
   });
