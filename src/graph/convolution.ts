@@ -264,11 +264,22 @@ export function patchesByPlace2d(
   options: PatchOptions & { window: number },
 ): Tensor[] {
   const { stride = 1, padding = 'same', one = false, window } = options;
-  requireWhole('patches2d', 'a stride', stride);
+  for (const [what, length] of Object.entries({
+    'a stride': stride,
+    'a kernel': kernel,
+    'a window': window,
+  })) {
+    requireWhole('patches2d', what, length);
+  }
   const [height, width, channels] = x.shape.slice(-3) as [number, number, number];
   const [rows, columns] = resolvePadding(padding, [height, width], [kernel, kernel], stride);
   const outHeight = outputLength(height, kernel, stride, rows);
   const outWidth = outputLength(width, kernel, stride, columns);
+  if (outHeight < 1 || outWidth < 1) {
+    throw new ShapeError(
+      `patches2d: patches of ${kernel}x${kernel} are larger than the images ${formatType(x)}: use padding "same"`,
+    );
+  }
   if (outHeight % window !== 0 || outWidth % window !== 0) {
     throw new ShapeError(
       `patches2d: ${outHeight}x${outWidth} patches can not be parted in windows of ${window}`,

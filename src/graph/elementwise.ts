@@ -4,6 +4,7 @@
  */
 import { ShapeError } from '../errors.ts';
 import { requireFloat, sumTo } from './reductions.ts';
+import { broadcastTo } from './shaping.ts';
 import { apply, constant, type Operator, type Rules, type RulesOf, type Tensor } from './tensor.ts';
 import {
   arrayOf,
@@ -139,6 +140,11 @@ function binary<K extends Operator>(
   };
 }
 
+/** The product of two elements: whole numbers keep their low bits, as in 32-bit registers. */
+export function productOf(dtype: DType): (a: number, b: number) => number {
+  return dtype === 'int32' ? Math.imul : (a, b) => a * b;
+}
+
 /** A comparison or a logical operator: bools out, no gradient. */
 function predicate<K extends Operator>(
   name: K,
@@ -178,8 +184,11 @@ export const elementwise: RulesOf<Elementwise> = {
   neg: unary('neg', (x) => -x, neg),
   exp: unary('exp', Math.exp, mulThird),
   log: unary('log', Math.log, div),
-  // 0 at x = 0, where the derivative is infinite: second derivatives through Adam meet 0 · ∞ there.
-  sqrt: unary('sqrt', Math.sqrt, (g, _, y) => mul(select(greater(y, 0), div(g, y), 0), 0.5)),
+  // 0 at x = 0, where the derivative is infinite, and so are derivatives of it: Adam meets 0 · ∞ there.
+  sqrt: unary('sqrt', Math.sqrt, (g, _, y) => {
+    const positive = greater(y, 0);
+    return mul(select(positive, div(g, select(positive, y, 1)), 0), 0.5);
+  }),
   sin: unary('sin', Math.sin, (g, x) => mul(g, cos(x))),
   cos: unary('cos', Math.cos, (g, x) => neg(mul(g, sin(x)))),
   tanh: unary('tanh', Math.tanh, (g, _, y) => mul(g, sub(1, mul(y, y)))),
@@ -207,11 +216,14 @@ export const elementwise: RulesOf<Elementwise> = {
     (a, b) => a - b,
     (g) => [g, neg(g)],
   ),
-  mul: binary(
-    'mul',
-    (a, b) => a * b,
-    (g, a, b) => (a === b ? [mul(mul(g, 2), a), undefined] : [mul(g, b), mul(g, a)]),
-  ),
+  mul: {
+    ...binary(
+      'mul',
+      (a, b) => a * b,
+      (g, a, b) => (a === b ? [mul(mul(g, 2), a), undefined] : [mul(g, b), mul(g, a)]),
+    ),
+    evaluate: (inputs, attributes, out) => evaluateWith(productOf(out.dtype))(inputs, attributes, out),
+  },
   div: binary(
     'div',
     (a, b) => a / b,
@@ -373,7 +385,7 @@ export function minimum(a: Operand, b: Operand): Tensor {
 
 /** x to a constant power. */
 export function pow(x: Tensor, exponent: number): Tensor {
-  if (exponent === 0) return add(mul(x, 0), 1);
+  if (exponent === 0) return broadcastTo(scalar(1, x.dtype), x.shape);
   if (exponent === 1) return x;
   if (exponent === 2) return mul(x, x);
   return apply('pow', elementwise.pow, [x], { exponent });

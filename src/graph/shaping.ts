@@ -151,12 +151,13 @@ export const shaping: RulesOf<'reshape' | 'broadcastTo' | 'transpose' | 'slice' 
             `pad: padding must not be negative, got axis ${axis} of ${formatType(x!)}: use slice`,
           );
         }
-        return low[axis]! + length + (length - 1) * interior[axis]! + high[axis]!;
+        return low[axis]! + length + Math.max(length - 1, 0) * interior[axis]! + high[axis]!;
       });
       return { dtype: x!.dtype, shape };
     },
     gradient(node, g) {
       const { low, interior } = node.attributes;
+      if (node.inputs[0]!.size === 0) return [undefined];
       return [
         slice(
           g,
@@ -201,7 +202,7 @@ export const shaping: RulesOf<'reshape' | 'broadcastTo' | 'transpose' | 'slice' 
       return node.inputs.map((part) => {
         const starts = part.shape.map((_, other) => (other === axis ? offset : 0));
         offset += part.shape[axis]!;
-        return slice(g, starts, part.shape);
+        return part.size === 0 ? undefined : slice(g, starts, part.shape);
       });
     },
     evaluate(inputs, { axis }, out: Value) {

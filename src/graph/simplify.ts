@@ -3,7 +3,7 @@
  * rules that remove what tracing and differentiation leave behind. Dead code needs no pass: a graph is
  * what its outputs reach.
  */
-import { add, div, mul, neg, scalar, sub } from './elementwise.ts';
+import { add, div, mul, neg, productOf, scalar, sub } from './elementwise.ts';
 import { evaluateNode } from './evaluate.ts';
 import { matmul } from './linear.ts';
 import { isOperation } from './operators.ts';
@@ -172,10 +172,18 @@ function gatherScalars(node: Tensor, product: Tensor, factor: Tensor): Tensor | 
   if (!isKind(product, 'mul')) return undefined;
   for (const [inner, rest] of [product.inputs, product.inputs.toReversed()] as [Tensor, Tensor][]) {
     if (isKind(inner, 'constant') && inner.size === 1 && sameShape(rest.shape, node.shape)) {
-      return mul(rest, scalar(inner.attributes.data[0]! * value, factor.dtype));
+      const both = productOf(factor.dtype)(inner.attributes.data[0]!, value);
+      if (factor.dtype === 'float32' && !isNormal(both) && both !== 0) return undefined;
+      return mul(rest, scalar(both, factor.dtype));
     }
   }
   return undefined;
+}
+
+/** Whether float32 has it with all its digits. */
+function isNormal(value: number): boolean {
+  const size = Math.abs(value);
+  return size >= 2 ** -126 && Number.isFinite(Math.fround(size));
 }
 
 function simplifyTranspose(node: Tensor<'transpose'>, x: Tensor): Tensor | undefined {

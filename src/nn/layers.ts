@@ -30,17 +30,20 @@ export const tanh: Layer = withoutParameters('tanh', hyperbolicTangent);
 
 /** x·W + b: [..., inputs] → [..., outputs]. Glorot-uniform weights, zero biases. */
 export function dense(outputs: number): Layer {
-  return ([inputs]) => ({
-    name: 'dense',
-    parameters: {
-      weights: { shape: [inputs!, outputs], init: glorotUniform },
-      bias: { shape: [outputs], init: zeros },
-    },
-    apply({ weights, bias }, x) {
-      const rows = reshape(x, [-1, inputs!]); // one wide product, whatever the leading axes
-      return reshape(add(matmul(rows, weights!), bias!), [...x.shape.slice(0, -1), outputs]);
-    },
-  });
+  return (shape) => {
+    const inputs = shape.at(-1)!;
+    return {
+      name: 'dense',
+      parameters: {
+        weights: { shape: [inputs, outputs], init: glorotUniform },
+        bias: { shape: [outputs], init: zeros },
+      },
+      apply({ weights, bias }, x) {
+        const rows = reshape(x, [-1, inputs]); // one wide product, whatever the leading axes
+        return reshape(add(matmul(rows, weights!), bias!), [...x.shape.slice(0, -1), outputs]);
+      },
+    };
+  };
 }
 
 export interface ConvOptions extends WindowOptions {

@@ -1,5 +1,5 @@
 /** Losses of a batch of outputs, as scalars. */
-import { cast, equal, exp, log, mul, neg, stopGradient, sub } from '../graph/elementwise.ts';
+import { equal, exp, log, mul, neg, select, stopGradient, sub } from '../graph/elementwise.ts';
 import { max, sum } from '../graph/reductions.ts';
 import { reshape } from '../graph/shaping.ts';
 import { constant, type Tensor } from '../graph/tensor.ts';
@@ -27,8 +27,8 @@ export function softmaxCrossEntropy(reduction: LossReduction = 'mean'): Loss {
       { dtype: 'int32', shape: [classes] },
       Int32Array.from({ length: classes }, (_, i) => i),
     );
-    const chosen = cast(equal(reshape(labels, [batch, 1]), ids), logits.dtype); // one-hot [batch, classes]
-    const total = neg(sum(mul(chosen, logSoftmax(logits))));
+    const chosen = equal(reshape(labels, [batch, 1]), ids); // one-hot [batch, classes]
+    const total = neg(sum(select(chosen, logSoftmax(logits), 0))); // a logit of −∞ is one that is masked
     return reduction === 'mean' ? mul(total, 1 / batch) : total;
   };
 }

@@ -9,6 +9,8 @@ export interface LoweringTarget {
   readonly provider: 'cpu' | 'webgpu';
   /** How many channels the direct convolutions of this machine block, where it has them. */
   readonly block?: number;
+  /** Threads inside one operator. @default 1 */
+  readonly threads?: number;
 }
 
 export interface LoweringContext<K extends Operator> {

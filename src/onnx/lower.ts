@@ -73,7 +73,14 @@ const lowerings: { readonly [K in Operator]: Lowering<K> } = {
   and: same('And'),
   or: same('Or'),
   not: same('Not'),
-  select: same('Where'),
+  // Where knows no bools.
+  select: (context) => {
+    const { model, node, inputs } = context;
+    if (node.dtype !== 'bool') return same('Where')(context);
+    const [condition, a, b] = inputs as [string, string, string];
+    const other = model.op('And', [model.op('Not', [condition]), b]);
+    return model.op('Or', [model.op('And', [condition, a]), other]);
+  },
   cast: ({ model, inputs, attributes }) =>
     model.op('Cast', inputs, { to: model.elementType(attributes.dtype) }),
   identity: ({ inputs }) => inputs[0]!,
@@ -192,13 +199,21 @@ function lowerLoop({ body, end }: Loop, entry: Entry, target: LoweringTarget): B
       names.set(part, entry.enter(input)); // seen from inside the loop
     }
   }
+  // So is what a round only writes, for the end.
+  const read = new Set([...carried.values()].map(({ place }) => place.name));
+  for (const input of partsOfInputs(end)) {
+    const { part, place } = input;
+    if (!isCarried(place) || read.has(place.name)) continue;
+    const key = keyOf(place);
+    carried.set(key, { place, first: entry.enter(input), formal: inner.input(`carried ${key}`, part) });
+  }
   lowerNodes(body, { model: inner, names, target });
-  // What is carried leaves a round as it enters the next.
+  // What is carried leaves a round as it enters the next: as the part that was made, or cut out of all of it.
   const leaving = new Map(partsOfOutputs(body).map(({ place, part }) => [keyOf(place), part]));
-  for (const key of carried.keys()) {
+  for (const [key, { place }] of carried) {
     const part = leaving.get(key);
-    if (part === undefined) throw new Error(`internal: ${key} leaves a loop otherwise than it enters it`);
-    inner.output(key, part, names.get(part)!);
+    const whole = body.outputs[place.name]!;
+    inner.output(key, place.type, part ? names.get(part)! : cutOut(inner, names.get(whole)!, whole, place));
   }
   const wide = model.op('Cast', [rounds], { to: 7 }); // int64
   const starts = [...carried.values()].map(({ first }) => first);
@@ -212,6 +227,13 @@ function lowerLoop({ body, end }: Loop, entry: Entry, target: LoweringTarget): B
   const scope = { model, names: new Map(endNames), target };
   lowerNodes(end, scope);
   return declareOutputs(end, scope);
+}
+
+/** A part of a vector. */
+function cutOut(model: ModelBuilder, name: string, { size: length }: Tensor, place: Place): string {
+  if (size(place.type.shape) === length) return name;
+  const bounds = [[place.offset], [endOf(place)], [0]];
+  return model.op('Slice', [name, ...bounds.map((values) => model.integers(values))]);
 }
 
 /** A part of an array, joined from the values of the parts that it is made of. */
@@ -307,7 +329,7 @@ function lowerPad({ model, node, inputs, attributes }: LoweringContext<'pad'>): 
       spread,
       shape.map((length, axis) => length * (interior[axis]! + 1)),
     );
-    const lengths = shape.map((length, axis) => length + (length - 1) * interior[axis]!);
+    const lengths = shape.map((length, axis) => length + Math.max(length - 1, 0) * interior[axis]!);
     const axes = shape.map((_, axis) => axis);
     const bounds = [axes.map(() => 0), lengths, axes];
     spread = model.op('Slice', [spread, ...bounds.map((values) => model.integers(values))]);
@@ -351,9 +373,16 @@ function lowerSum(context: LoweringContext<'sum'>): string {
 
 /**
  * A constant table without repetition can be read backwards: every place looks its update up. Else
- * ScatterND adds along the first axis; another axis is brought there and back.
+ * ScatterND adds along the first axis; another axis is brought there and back. Several threads of it lose sums:
+ * there ScatterElements, which takes one, is told the place of every element.
  */
-function lowerScatterAdd({ model, node, inputs, attributes }: LoweringContext<'scatterAdd'>): string {
+function lowerScatterAdd({
+  model,
+  node,
+  inputs,
+  attributes,
+  target: { threads = 1 },
+}: LoweringContext<'scatterAdd'>): string {
   const { axis, length } = attributes;
   const [updates, indices] = node.inputs as [Tensor, Tensor];
   const isTable = isKind(indices, 'constant') && indices.rank === 1;
@@ -379,11 +408,24 @@ function lowerScatterAdd({ model, node, inputs, attributes }: LoweringContext<'s
   const others = updates.shape.flatMap((_, i) => (window.includes(i) ? [] : [i]));
   const moved =
     axis === 0 ? inputs[0]! : model.op('Transpose', [inputs[0]!], { perm: [...window, ...others] });
-  const target = { dtype: node.dtype, shape: [length, ...others.map((i) => updates.shape[i]!)] };
-  const zeros = model.constant(target, arrayOf(node.dtype, size(target.shape)));
+  const rest = others.map((i) => updates.shape[i]!);
+  const zeros = model.constant(
+    { dtype: node.dtype, shape: [length, ...rest] },
+    arrayOf(node.dtype, length * size(rest)),
+  );
+  const elementwise = () => {
+    const rows = [indices.size, ...rest];
+    const column = reshape(model, wide, [indices.size, ...rest.map(() => 1)]);
+    const everywhere = model.op('Expand', [column, model.integers(rows)]);
+    return model.op('ScatterElements', [zeros, everywhere, reshape(model, moved, rows)], {
+      axis: 0,
+      reduction: 'add',
+    });
+  };
   const places = reshape(model, inputs[1]!, [...indices.shape, 1]);
   const wide = model.op('Cast', [places], { to: 7 }); // int64
-  const sums = model.op('ScatterND', [zeros, wide, moved], { reduction: 'add' });
+  const sums =
+    threads === 1 ? model.op('ScatterND', [zeros, wide, moved], { reduction: 'add' }) : elementwise();
   if (axis === 0) return sums;
   const back = Array.from({ length: node.rank }, (_, i) => (i === axis ? 0 : i < axis ? i + 1 : i));
   return model.op('Transpose', [sums], { perm: back });

@@ -92,7 +92,7 @@ export class ModelBuilder {
 
   /** The output of an operator, new or already there. */
   op(type: string, inputs: readonly string[], attributes: OnnxAttributes = {}, domain = ''): string {
-    const key = `${type}(${inputs.join()})${JSON.stringify(attributes)}`;
+    const key = JSON.stringify([domain, type, inputs, attributes]);
     return this.#once(key, (output) => this.#add({ type, inputs, outputs: [output], attributes, domain }));
   }
 

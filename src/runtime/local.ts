@@ -20,7 +20,8 @@ export class LocalRuntime implements Runtime {
   readonly #options: LoadOptions;
   readonly #cache = new ProgramCache<LoadedProgram>();
   readonly #store = new ArrayStore();
-  readonly #running = new Set<Promise<unknown>>();
+  /** ONNX Runtime reads its inputs some time after a call: runs wait for one another. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(ort: OnnxRuntime, options: LoadOptions) {
     this.#ort = ort;
@@ -54,13 +55,9 @@ export class LocalRuntime implements Runtime {
       program: this.#cache.loaded(executable),
       inputs,
     }));
-    const run = runStages(loaded, fetch, this.#store);
-    this.#running.add(run);
-    try {
-      return await run;
-    } finally {
-      this.#running.delete(run);
-    }
+    const run = this.#last.then(() => runStages(loaded, fetch, this.#store));
+    this.#last = run.catch(() => undefined);
+    return run;
   }
 
   async runAll<K extends string>(work: readonly Work[], fetch: readonly K[]): Promise<Arrays<K>[]> {
@@ -75,7 +72,7 @@ export class LocalRuntime implements Runtime {
 
   async dispose(): Promise<void> {
     const programs = await this.#cache.dispose();
-    await Promise.allSettled(this.#running); // a program that is released in the middle of a run fails it
+    await this.#last; // a program that is released in the middle of a run fails it
     await Promise.all(programs.map((program) => program.release()));
   }
 }

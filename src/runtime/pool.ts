@@ -64,7 +64,6 @@ interface PooledProgram {
 /** The calling thread. */
 class Here implements Place {
   readonly #runtime: LocalRuntime;
-  #last: Promise<unknown> = Promise.resolve();
   load = 0;
 
   constructor(runtime: LocalRuntime) {
@@ -74,9 +73,7 @@ class Here implements Place {
   run: Place['run'] = (stages, fetch) => {
     const list = stages.map(({ program, inputs }) => ({ executable: program.executable, inputs }));
     this.load++;
-    const result = this.#last.then(() => this.#runtime.run(list, fetch)).finally(() => this.load--);
-    this.#last = result.catch(() => undefined);
-    return result;
+    return this.#runtime.run(list, fetch).finally(() => this.load--);
   };
 
   recycle(array: TypedArray): void {
@@ -225,7 +222,9 @@ export class PoolRuntime implements Runtime {
       inputs,
     }));
     const results = await place.run(list, fetch, moved);
-    for (const { buffer } of Object.values(results)) this.#makers.set(buffer, place);
+    for (const { buffer } of Object.values(results)) {
+      if (buffer instanceof ArrayBuffer) this.#makers.set(buffer, place); // what is shared is the caller's
+    }
     return results as Arrays<K>;
   }
 

@@ -74,22 +74,32 @@ export interface LoadOptions extends LoweringTarget {
 /** Arrays to write results into: fresh ones cost as much as filling them. */
 export class ArrayStore {
   readonly #free = new Map<string, TypedArray[]>();
+  readonly #taken = new WeakSet<TypedArray>();
 
   take({ dtype, shape }: TensorType): TypedArray {
     const length = size(shape);
-    return this.#free.get(keyOf(arrayOf(dtype, 0), length))?.pop() ?? arrayOf(dtype, length);
+    const array = this.#free.get(keyOf(arrayOf(dtype, 0), length))?.pop() ?? arrayOf(dtype, length);
+    if (isWorthKeeping(array)) this.#taken.add(array);
+    return array;
   }
 
-  /** Keeps an array that nobody uses any more; small ones and parts of larger ones are not worth it. */
+  /** Takes an array back that nobody uses any more, once; one that is not from here stays its owner's. */
   give(array: TypedArray): void {
-    if (array.byteLength < 4096 || array.byteLength !== array.buffer.byteLength) return;
-    if (!(array.buffer instanceof ArrayBuffer)) return;
+    if (this.#taken.delete(array)) this.adopt(array);
+  }
+
+  /** Takes an array that came from elsewhere for good. */
+  adopt(array: TypedArray): void {
+    if (!isWorthKeeping(array)) return;
     const key = keyOf(array, array.length);
     const list = this.#free.get(key);
     if (list === undefined) this.#free.set(key, [array]);
     else list.push(array);
   }
 }
+
+const isWorthKeeping = ({ byteLength, buffer }: TypedArray) =>
+  byteLength >= 4096 && byteLength === buffer.byteLength && buffer instanceof ArrayBuffer;
 
 const keyOf = (array: TypedArray, length: number) => `${array.constructor.name} ${length}`;
 

@@ -1,5 +1,6 @@
 /** The runtime for browsers, over onnxruntime-web (which runs in Node too). */
 import * as ort from 'onnxruntime-web/wasm';
+import { checkCount } from '../errors.ts';
 import { LocalRuntime } from './local.ts';
 import type { OnnxRuntime } from './program.ts';
 import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
@@ -21,10 +22,13 @@ const wasmFiles: Readonly<Record<Provider, string>> = {
 
 /**
  * A runtime over onnxruntime-web: WebAssembly for `cpu`. What WebGPU needs is loaded only when it is asked for.
- * More than one thread needs a page that is cross-origin isolated; ONNX Runtime takes one elsewhere.
+ * More than one thread needs a page that is cross-origin isolated; ONNX Runtime takes one elsewhere. The first
+ * runtime that runs decides on their number for all.
+ * @throws {OptionError} when the number of threads is out of range
  */
 export async function webRuntime(options: WebRuntimeOptions = {}): Promise<Runtime> {
   const { provider = 'cpu', threads = 1, wasmFolder } = options;
+  checkCount('threads', threads);
   const { env, ...rest }: OnnxRuntime & Pick<typeof ort, 'env'> =
     provider === 'webgpu' ? await import('onnxruntime-web/webgpu') : ort;
   env.wasm.numThreads = threads;

@@ -21,7 +21,7 @@ async function answer(request: Request): Promise<Arrays> {
     port.close(); // nothing keeps the thread alive any more
     return {};
   }
-  for (const array of request.recycled) store.give(array);
+  for (const array of request.recycled) store.adopt(array);
   const stages = request.stages.map(({ program, inputs }) => ({ program: programs.get(program)!, inputs }));
   return runStages(stages, request.fetch, store);
 }

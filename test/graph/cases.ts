@@ -369,6 +369,13 @@ export const cases: { readonly [K in Operator]: readonly Case[] } = {
       shape: [2, 3],
       dtype: 'int32',
     },
+    {
+      about: 'bools',
+      inputs: [bools(2, 1), bools(2, 3), bools(3)],
+      apply: (...operands: Tensor[]) => select(operands[0]!, operands[1]!, operands[2]!),
+      shape: [2, 3],
+      dtype: 'bool',
+    },
   ],
   cast: [
     {
@@ -541,6 +548,12 @@ export const cases: { readonly [K in Operator]: readonly Case[] } = {
       inputs: [real(2, 1, 3), real(2, 2, 3), real(2, 1, 3)],
       apply: (...parts) => concat(parts, 1),
       shape: [2, 4, 3],
+    },
+    {
+      about: 'an empty one among others',
+      inputs: [real(2, 3), real(0, 3), real(1, 3)],
+      apply: (...parts) => concat(parts),
+      shape: [3, 3],
     },
     {
       about: 'one beside a copy of itself',

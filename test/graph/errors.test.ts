@@ -27,6 +27,7 @@ import {
   mul,
   not,
   pad,
+  patches2d,
   reshape,
   scatterAdd,
   select,
@@ -173,6 +174,11 @@ const mistakes: readonly [() => unknown, string][] = [
     () => averagePool2d(f(5, 4, 1), 5, { padding: 'valid' }),
     'pooling: a window of 5 is larger than the images float32[5,4,1]: use padding "same"',
   ],
+  [
+    () => patches2d(f(1, 2, 2, 1), 3, { padding: 'valid' }),
+    'patches2d: patches of 3x3 are larger than the images float32[1,2,2,1]: use padding "same"',
+  ],
+  [() => patches2d(f(1, 2, 2, 1), 1.5), 'patches2d: expected a kernel of whole pixels from 1 on, got 1.5'],
   [() => maxPool2d(i(5, 5, 1), 2), 'pooling: expected floats, got int32[5,5,1]: cast it first'],
 
   // gradients

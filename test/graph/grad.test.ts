@@ -148,6 +148,20 @@ test('the gradient of √x at 0 is taken as 0', () => {
   assert.deepEqual(evaluate(graph, { x: f64(0, 4) }), { gradient: f64(0, 0.25) });
 });
 
+test('the second derivative through √x at 0 is taken as 0, too', () => {
+  const graph = trace({ x: float64(2), w: float64(2) }, ({ x, w }) => {
+    const slope = (at: Tensor) => grad((y: Tensor) => sum(mul(sqrt(y), at)))(x);
+    return { mixed: grad((at: Tensor) => sum(slope(at)))(w) };
+  });
+  assertClose(evaluate(graph, { x: f64(0, 4), w: f64(1, 1) }).mixed, f64(0, 0.25), 1e-15, 'mixed');
+});
+
+test('a power of 0 is 1 everywhere', () => {
+  const graph = trace({ x: float64(3) }, ({ x }) => ({ y: pow(x, 0) }));
+  const { y } = evaluate(graph, { x: f64(0, Number.POSITIVE_INFINITY, -2) });
+  assert.deepEqual([...y], [1, 1, 1]);
+});
+
 test('the gradient of a flat vector cut into leaves is one concat', () => {
   const graph = trace({ flat: float32(11), x: float32(4, 2) }, ({ flat, x }) => ({
     gradient: grad((flat: Tensor) => {

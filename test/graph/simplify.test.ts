@@ -411,3 +411,20 @@ test('300 random graphs keep their values, gain no operation, and are simplified
   }
   assert.ok(removed > 1000, `only ${removed} operations were removed`);
 });
+
+test('constant factors are gathered only where nothing is lost by it', () => {
+  const factors = (value: Tensor, ...all: number[]) =>
+    all.reduce((product, factor) => mul(product, scalar(factor, value.dtype)), value);
+  const graph = trace({ i: int32(2), x: float32(2) }, ({ i, x }) => ({
+    whole: factors(i, 2147483647, 2147483647),
+    large: factors(x, 1e30, 1e30),
+    small: factors(x, 1e-30, 1e-30),
+    fitting: factors(x, 3, 0.5),
+  }));
+  const simple = simplify(graph);
+  const given = { i: Int32Array.of(5, -7), x: Float32Array.of(0, 1e-30) };
+  assert.deepEqual(evaluate(simple, given), evaluate(graph, given));
+  assert.deepEqual([...evaluate(simple, given).whole], [5, -7]);
+  const factorsLeft = nodesOf([simple.outputs.fitting]).filter(({ kind }) => kind === 'mul').length;
+  assert.equal(factorsLeft, 1);
+});

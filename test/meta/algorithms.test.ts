@@ -1,13 +1,15 @@
 /** Identities of the algorithms, on problems small enough for a closed form. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { Random } from '../../src/data/random.ts';
 import { broadcastTo, mul, reshape, sub, sum } from '../../src/graph/index.ts';
 import { constant } from '../../src/graph/tensor.ts';
 import { mapRecord } from '../../src/graph/trace.ts';
 import { float32 } from '../../src/graph/type.ts';
-import { InnerLoop, type Learner, prefixState } from '../../src/meta/inner-loop.ts';
+import { InnerLoop, type Learner, prefixState, traceSteps } from '../../src/meta/inner-loop.ts';
+import { reptile } from '../../src/meta/reptile.ts';
 import { type AlgorithmName, algorithms } from '../../src/meta/train.ts';
-import { defineModel, type Loss } from '../../src/nn/index.ts';
+import { defineModel, type Loss, mlp, squaredError } from '../../src/nn/index.ts';
 import {
   adam,
   composeStates,
@@ -176,3 +178,41 @@ test('states composed from parallel tasks are those of the tasks in turn, where 
   assertClose(result.secondMoments!, [squares.reduce(after, 2)]);
   assertClose(result.secondMomentsWeight!, [after(0.5, [1, 1, 1, 1, 1, 1])]);
 });
+
+/** SGD that keeps the gradient, and steps by twice it minus the one before where it is `optimistic`. */
+const keepsGradient = (optimistic: boolean): Optimizer => ({
+  learningRate: 0.02,
+  gradientFactor: 1,
+  decay: { previous: 0 },
+  state: (parameters) => ({ previous: parameters }),
+  update: ({ parameters, gradient, state }) => {
+    const step = optimistic ? sub(mul(gradient, 2), state.previous!) : gradient;
+    return { parameters: sub(parameters, mul(step, 0.02)), state: { previous: gradient } };
+  },
+});
+
+for (const optimistic of [true, false]) {
+  test(`an optimizer whose state is ${optimistic ? 'the last' : 'a gradient that it does not read'} runs in a loop as unrolled`, async () => {
+    const own = keepsGradient(optimistic);
+    const learner: Learner = { model: mlp(), loss: squaredError(), target: float32(1), optimizer: own };
+    const segments = [{ steps: 11, batch: 2 }]; // a step a round
+    const random = Random.stream(0, 'waves');
+    const normals = (length: number) => Float32Array.from({ length }, () => random.uniform(-2, 2));
+    const initial = learner.model.init(random);
+    const start = {
+      initial,
+      parameters: initial,
+      ...prefixState(freshState(own, initial.length)),
+      lossTotal: new Float32Array(1),
+      inputs: normals(10),
+      targets: normals(10),
+    };
+    const batches = Int32Array.from({ length: 22 }, (_, i) => (3 * i) % 10);
+    const loop = await InnerLoop.compile(runtime, { learner, algorithm: reptile, examples: 10, segments });
+    const names = ['direction', 'state.previous', 'lossTotal'];
+    const looped = await runtime.run(loop.stages({ start, batches }), names);
+    const unrolled = await runtime.compile(traceSteps(learner, reptile, 10, segments));
+    const expected = await unrolled.run({ ...start, batches0: batches });
+    for (const name of names) assertClose(looped[name]!, expected[name]!, 1e-5);
+  });
+}

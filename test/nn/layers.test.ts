@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Random } from '../../src/data/random.ts';
-import { evaluate, float64, grad, mul, sum, type Tensor, trace } from '../../src/graph/index.ts';
-import { layers, type Model, sequential } from '../../src/nn/index.ts';
+import { evaluate, float64, grad, int32, mul, sum, type Tensor, trace } from '../../src/graph/index.ts';
+import { layers, type Model, sequential, softmaxCrossEntropy } from '../../src/nn/index.ts';
 import { assertClose } from '../graph/contract.ts';
 
 const random = Random.stream(0, 'layers');
@@ -118,4 +118,41 @@ test('batchNorm of vectors: statistics over the batch', () => {
     const own = [...(y as Float64Array)].filter((_, i) => i % 2 === channel);
     assert.ok(Math.abs(own.reduce((a, b) => a + b)) < 1e-13);
   }
+});
+
+test('dense goes over the last axis, whatever stands before it', () => {
+  const model = sequential([4, 8], [layers.dense(3)]);
+  assert.deepEqual(
+    model.layout.leaves.map(({ shape }) => shape),
+    [[8, 3], [3]],
+  );
+  const weights = normals(24);
+  const parameters = parametersOf(model, {
+    'dense1/weights': weights,
+    'dense1/bias': Float64Array.of(1, 2, 3),
+  });
+  const x = normals(batch * 32);
+  const { y, shape } = both(model, parameters, x, normals(batch * 12));
+  assert.deepEqual(shape, [batch, 4, 3]);
+  const row = 7; // of batch · 4
+  const expected = [0, 1, 2].map((out) =>
+    Array.from({ length: 8 }, (_, i) => x[8 * row + i]! * weights[3 * i + out]!).reduce(
+      (a, b) => a + b,
+      out + 1,
+    ),
+  );
+  assertClose(y.subarray(3 * row, 3 * row + 3), Float64Array.from(expected), 1e-12, 'y');
+});
+
+test('cross-entropy takes a logit of −∞ for a class that is masked', () => {
+  const types = { logits: float64(1, 3), labels: int32(1) };
+  const graph = trace(types, ({ logits, labels }) => {
+    const loss = (at: Tensor) => softmaxCrossEntropy()(at, labels);
+    return { loss: loss(logits), gradient: grad(loss)(logits) };
+  });
+  const given = { logits: Float64Array.of(1, 2, Number.NEGATIVE_INFINITY), labels: Int32Array.of(1) };
+  const { loss, gradient } = evaluate(graph, given);
+  const p = 1 / (1 + Math.exp(-1));
+  assertClose(loss, Float64Array.of(-Math.log(p)), 1e-12, 'loss');
+  assertClose(gradient, Float64Array.of(1 - p, p - 1, 0), 1e-12, 'gradient');
 });

@@ -12,6 +12,7 @@ import {
   matmul,
   mul,
   scalar,
+  scatterAdd,
   sub,
   type Tensor,
   tanh,
@@ -346,4 +347,61 @@ test('options out of range say what is wanted', async () => {
   const unknown = 'cuda' as Provider;
   await rejects({ provider: unknown }, '^device: "cuda" is not in this build of ONNX Runtime, which has cpu');
   await rejects({ provider: 'webgpu', workers: 2 }, '(one for all, got 2 workers: use 1|not in this build)');
+});
+
+test('runs side by side with inputs in shared memory see each their own', async () => {
+  for (const workers of [1, 2]) {
+    await withRuntime(workers, async (runtime) => {
+      const executable = await runtime.compile(double());
+      const runs = [1, 2, 3, 4].map((k) => executable.run({ x: shared(f32(k, 2 * k, 3 * k)), unused }));
+      const results = await Promise.all(runs);
+      assert.deepEqual(
+        results.map(({ y }) => [...y]),
+        [1, 2, 3, 4].map((k) => [2 * k, 4 * k, 6 * k]),
+      );
+    });
+  }
+});
+
+test('recycling takes back what the runtime made, once, and nothing of the caller', async () => {
+  const length = 2048;
+  const graph = trace({ x: float32(length) }, (given) => ({ y: mul(given.x, 2), z: add(given.x, 1) }));
+  for (const workers of [1, 2]) {
+    for (const input of [new Float32Array(length).fill(3), shared(new Float32Array(length).fill(3))]) {
+      await withRuntime(workers, async (runtime) => {
+        const executable = await runtime.compile(graph);
+        const [first] = await runtime.runAll(
+          Array.from({ length: workers }, () => ({ pieces: [{ executable, inputs: { x: input } }] })),
+          ['x', 'y'],
+        );
+        runtime.recycle(first!);
+        runtime.recycle(first!);
+        const { y, z } = await executable.run({ x: new Float32Array(length).fill(7) });
+        assert.ok(input.every((value) => value === 3));
+        assert.ok(y.every((value) => value === 14) && z.every((value) => value === 8));
+      });
+    }
+  }
+});
+
+test('sums by repeated places are whole on any number of threads', async () => {
+  const places = 400_000; // of one element, at which ONNX Runtime's threads meet
+  const types = { updates: float32(places), at: int32(places), columns: float32(2, 6), few: int32(6) };
+  const graph = trace(types, ({ updates, at, columns, few }) => ({
+    sums: scatterAdd(updates, at, { length: 1 }),
+    across: scatterAdd(columns, few, { axis: 1, length: 3 }),
+  }));
+  const runtime = await nodeRuntime({ threads: 4 });
+  const executable = await runtime.compile(graph);
+  for (let run = 0; run < 12; run++) {
+    const { sums, across } = await executable.run({
+      updates: new Float32Array(places).fill(1),
+      at: new Int32Array(places),
+      columns: f32(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12),
+      few: Int32Array.of(0, 2, 0, 2, 0, 0),
+    });
+    assert.deepEqual(sums, f32(places));
+    assert.deepEqual(across, f32(1 + 3 + 5 + 6, 0, 2 + 4, 7 + 9 + 11 + 12, 0, 8 + 10));
+  }
+  await runtime.dispose();
 });
