@@ -110,6 +110,7 @@ export {
   algorithms,
   type InnerOptimizerState,
   initialState,
+  lastState,
   type MetaProgress,
   type MetaTrainOptions,
   metaTrain,

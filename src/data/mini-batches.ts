@@ -6,9 +6,9 @@ import type { Random } from './random.ts';
  * `cycle`: shuffle, walk through, reshuffle, so that a batch may straddle two passes; `replacement`: every
  * batch is an independent draw without repetition inside it (§6.3).
  */
-export type Sampling = (typeof samplings)[number];
+export type Sampling = 'cycle' | 'replacement';
 
-const samplings = ['cycle', 'replacement'] as const;
+const samplings: readonly Sampling[] = ['cycle', 'replacement'];
 
 export interface MiniBatchOptions {
   /** How many examples there are. */

@@ -26,9 +26,9 @@ export const algorithms: Readonly<Record<AlgorithmName, Algorithm>> = { reptile,
  * in parallel (see `composeStates`). `sequential`: the same, but the tasks really do run one after another.
  * `reset`: zeros.
  */
-export type InnerOptimizerState = (typeof innerOptimizerStates)[number];
+export type InnerOptimizerState = 'carry' | 'sequential' | 'reset';
 
-const innerOptimizerStates = ['carry', 'sequential', 'reset'] as const;
+const innerOptimizerStates: readonly InnerOptimizerState[] = ['carry', 'sequential', 'reset'];
 
 export interface MetaTrainOptions extends LearnerOptions {
   readonly runtime: Runtime;
@@ -177,6 +177,20 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
     state.random = afterThis;
     yield { iteration: state.iteration, loss, state };
   }
+}
+
+/**
+ * The state at the end of a training, where nothing is to be done on the way.
+ *
+ *     const state = await lastState(metaTrain(options));
+ *
+ * @throws what the training throws; {OptionError} when it has no meta-iteration left
+ */
+export async function lastState(training: AsyncIterable<MetaProgress>): Promise<TrainingState> {
+  let last: TrainingState | undefined;
+  for await (const { state } of training) last = state;
+  if (last !== undefined) return last;
+  throw new OptionError('metaTrain: no meta-iteration is left: take the state that was given as `from`');
 }
 
 /**

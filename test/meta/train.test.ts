@@ -11,6 +11,7 @@ import { evaluate, interval } from '../../src/meta/evaluate.ts';
 import {
   type InnerOptimizerState,
   initialState,
+  lastState,
   type MetaTrainOptions,
   metaTrain,
   type TrainingState,
@@ -195,6 +196,13 @@ test('a loss that is not finite stops training and leaves the last good state', 
   );
   assert.ok(last!.parameters.every(Number.isFinite));
   assert.deepEqual(bits(last!), kept);
+});
+
+test('the last state of a training is that of its last report, and none is an error', async () => {
+  const options = sineOptions({ metaIterations: 3 });
+  const state = await lastState(metaTrain(options));
+  assert.deepEqual(bits(state), bits(await train(options)));
+  await assert.rejects(lastState(metaTrain({ ...options, from: state })), /no meta-iteration is left/);
 });
 
 test('a signal stops training between two meta-iterations', async () => {
