@@ -175,7 +175,9 @@ export class Peer {
       { name: 'peer-2x1', sample: () => timePerUnit([first, second], seconds), close: forget(second) },
     ];
     for (const { sample } of variants) await sample(); // to warm up
-    return { variants, choices: [one, two], check: () => first.ask({ do: 'check' }) };
+    const check = () =>
+      Promise.all([first, parallel].map((process) => process.ask<Checked>({ do: 'check' })));
+    return { variants, choices: [one, two], check };
   }
 
   /** Tries everything there is to try and leaves the fastest prepared. */
@@ -202,8 +204,11 @@ export class Peer {
 export interface PreparedPeer {
   readonly variants: readonly Variant[];
   readonly choices: readonly PeerChoice[];
-  check(): Promise<Readonly<Record<string, number | readonly number[]>>>;
+  /** What one thread and two come to. */
+  check(): Promise<Checked[]>;
 }
+
+type Checked = Readonly<Record<string, number | readonly number[]>>;
 
 /** ms a unit, by the added-up throughput of processes that start at the same moment. */
 async function timePerUnit(processes: readonly PeerProcess[], seconds: number): Promise<number> {

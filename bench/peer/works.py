@@ -89,7 +89,8 @@ class InnerLoop(Work):
         self.stepper.start(self.initial)
         for x, y in self.given:
             losses.append(self.stepper.step(x, y).item())
-        return {"loss": sum(losses) / len(losses)}
+        distance = (self.stepper.flat - self.initial).norm().item()
+        return {"loss": sum(losses) / len(losses), "distance": distance}
 
 
 class MamlGradient(Work):

@@ -174,15 +174,17 @@ function gather<T extends Int32Array | Float32Array>(values: T, indices: Int32Ar
   return new Kind(Array.from(indices, (index) => values[index]!));
 }
 
-/** What both must come to: the mean loss of the steps; of MAML the length of the gradient too. */
+/** What both must come to: the mean loss of the steps, and how far they go; of MAML the length of the gradient. */
 async function expectedOf(work: InnerLoopWork): Promise<Record<string, number>> {
   const runtime = await nodeRuntime();
   try {
     const [result] = await (await compile(work, runtime)).run();
     const loss = result!.lossTotal![0]! / work.steps;
-    if (work.algorithm !== 'maml') return { loss };
     const squares = (result!.direction as Float32Array).reduce((total, x) => total + x * x, 0);
-    return { loss, norm: Math.sqrt(squares) / work.optimizer.learningRate };
+    const distance = Math.sqrt(squares);
+    return work.algorithm === 'maml'
+      ? { loss, norm: distance / work.optimizer.learningRate }
+      : { loss, distance };
   } finally {
     await runtime.dispose();
   }

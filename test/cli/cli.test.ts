@@ -444,22 +444,21 @@ describe('a run that ends early leaves its last good weights', () => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     it(`on ${signal}`, async () => {
       const out = signal.toLowerCase();
-      let sent = 0;
+      let sent = false;
       const { code, stderr } = await anole(
         `train sine --meta-iters 100000 --eval-every 0 --out ${out} --json`,
         (line, kill) => {
-          if (sent > 0 || !line.includes('"progress"')) return;
-          sent = performance.now();
+          if (sent || !line.includes('"progress"')) return;
+          sent = true;
           kill(signal);
         },
       );
-      assert.ok(performance.now() - sent < 3000, 'it takes too long to end');
       assert.equal(code, signal === 'SIGINT' ? 130 : 143);
       const [, iteration] = stderr.match(
         /^interrupted; the weights after ([\d,]+) of 100,000 meta-iterations are in (\w+)\/weights\.safetensors; go on with: anole train --resume \2\n$/,
       )!;
       assert.equal(left(out).iteration, Number(iteration!.replace(',', '')));
-      assert.ok(left(out).iteration >= 1000);
+      assert.ok(left(out).iteration >= 1000 && left(out).iteration < 100_000);
     });
   }
 

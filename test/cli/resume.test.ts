@@ -89,7 +89,7 @@ function sameAsAlone(run: string, alone: string): void {
 
 /** Adam inside and outside, moments carried, several tasks an outer step: everything a state can hold. */
 const glyphs =
-  'glyphs --ways 2 --shots 1 --train-shots 4 --inner-batch 3 --inner-iters 3 --meta-batch 2 --meta-iters 30 ' +
+  'glyphs --ways 2 --shots 1 --train-shots 4 --inner-batch 3 --inner-iters 3 --meta-batch 2 --meta-iters 90 ' +
   '--outer-optimizer adam --meta-step 0.001 --sampling replacement --workers 1 ' +
   '--eval-iters 2 --eval-tasks 8 --eval-every 10';
 const sine =
@@ -129,7 +129,7 @@ describe('a run that is killed', () => {
     const moment = { after: 0, line: /"evaluation","iteration":10,/ };
     await anole(`train ${glyphs} --out glyphs-killed --checkpoint-every 0 --json`, moment);
     const { iteration } = decodeCheckpoint(readFileSync(path), path);
-    assert.ok(iteration >= 9 && iteration < 30);
+    assert.ok(iteration >= 9 && iteration < 90);
     assert.equal((await anole('train --resume glyphs-killed --workers 2')).code, 0);
     const [, ...others] = metrics('glyphs-killed'); // the number of workers is a fact of its own
     const [, ...alone] = metrics('glyphs-alone');
@@ -154,10 +154,18 @@ describe('a run that is interrupted', () => {
     const child = spawn(process.execPath, [main, ...`train ${sine} --out stopped --json`.split(' ')], {
       cwd: folder,
     });
+    let interrupted = false; // a second signal would end it without saving
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      if (text.includes('"progress"')) child.kill('SIGINT');
+      if (!interrupted && text.includes('"progress"')) interrupted = child.kill('SIGINT');
     });
     assert.equal(await new Promise((resolve) => child.on('close', resolve)), 130);
+    const left = readFileSync(join(folder, 'stopped', 'metrics.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n');
+    const lastLine = JSON.parse(left.at(-1)!) as Json;
+    assert.equal(lastLine.event, 'stopped');
+    const path = join(folder, 'stopped', 'weights.safetensors');
+    assert.equal(decodeCheckpoint(weights('stopped'), path).iteration, lastLine.iteration);
     // The run says where it computes, not what was configured since.
     writeFileSync(join(folder, 'anole.config.json'), '{ "device": "webgpu", "tensorboard": true }');
     const resumed = await anole('train --resume stopped');

@@ -216,3 +216,24 @@ for (const optimistic of [true, false]) {
     for (const name of names) assertClose(looped[name]!, expected[name]!, 1e-5);
   });
 }
+
+test('a run in pieces is the run in one, wherever it is cut', async () => {
+  for (const steps of [1, 7, 11, 13, 32]) {
+    const learner: Learner = { model: constantModel, loss: quadratic, target: float32(3), optimizer };
+    const segments = [{ steps, batch: 1 }];
+    const loop = await InnerLoop.compile(runtime, { learner, algorithm: reptile, examples: 3, segments });
+    const start = {
+      initial: phi,
+      parameters: phi,
+      lossTotal: new Float32Array(1),
+      inputs: new Float32Array(3),
+      targets: Float32Array.from(centers.flat()),
+    };
+    const task = { start, batches: Int32Array.from({ length: steps }, (_, i) => i % 3) };
+    const names = ['parameters', 'direction', 'lossTotal'];
+    const whole = await runtime.run(loop.stages(task), names);
+    for (const pieces of [2, 3, 5]) {
+      assert.deepEqual(await runtime.run(loop.chunks(task, pieces), names), whole);
+    }
+  }
+});

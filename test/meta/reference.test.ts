@@ -1,7 +1,9 @@
 /** Meta-gradients against the independent PyTorch implementation in test/reference. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { mapRecord } from '../../src/graph/trace.ts';
+import { grad } from '../../src/graph/grad.ts';
+import type { Tensor } from '../../src/graph/tensor.ts';
+import { mapRecord, trace } from '../../src/graph/trace.ts';
 import { int32, type TypedArray } from '../../src/graph/type.ts';
 import { fomaml } from '../../src/meta/fomaml.ts';
 import {
@@ -86,6 +88,56 @@ async function run(
 
 function scaled(vector: ArrayLike<number>, factor: number): Float64Array {
   return Float64Array.from(vector, (x) => x * factor);
+}
+
+const allModels: Record<NetworkName, Model> = { ...models, miniImagenet: miniImagenetNet({ ways: 5 }) };
+
+for (const name of Object.keys(allModels) as NetworkName[]) {
+  for (const dtype of ['float32', 'float64'] as const) {
+    test(`${name} in ${dtype}: outputs, losses and gradient of a batch agree with PyTorch`, async () => {
+      const network = reference.networks[name];
+      const { batch, output, loss, lossSum, gradient } = network.forward;
+      const model = allModels[name];
+      const isSine = name === 'sine';
+      const types = {
+        parameters: { dtype, shape: [model.layout.size] },
+        inputs: { dtype, shape: [batch, ...model.inputShape] },
+        targets: isSine ? { dtype, shape: [batch, 1] } : int32(batch),
+      } as const;
+      const lossBy = isSine ? squaredError : softmaxCrossEntropy;
+      const graph = trace(types, ({ parameters, inputs, targets }) => ({
+        output: model.apply(parameters, inputs),
+        loss: lossBy('mean')(model.apply(parameters, inputs), targets),
+        lossSum: lossBy('sum')(model.apply(parameters, inputs), targets),
+        gradient: grad((at: Tensor) => lossBy('mean')(model.apply(at, inputs), targets))(parameters),
+      }));
+      const { inputs, targets } = referenceData(network, name === 'miniImagenet' ? batch : 50);
+      const given = {
+        parameters: referenceParameters(network, model.layout),
+        inputs: inputs.subarray(
+          0,
+          inputs.length === batch ? batch : (inputs.length / targets.length) * batch,
+        ),
+        targets: targets.subarray(0, batch),
+      };
+      const asDtype = (data: TypedArray) =>
+        dtype === 'float64' && data instanceof Float32Array ? Float64Array.from(data) : data;
+      const found = await (await runtime.compile(graph)).run(mapRecord(given, asDtype));
+      const tolerance = dtype === 'float64' ? 1e-6 : 1e-4;
+      const expected = { output: output.flat(), loss: [loss], lossSum: [lossSum] };
+      for (const [what, values] of Object.entries(expected)) {
+        values.forEach((value, i) => {
+          const difference = Math.abs(found[what as keyof typeof expected][i]! - value);
+          assert.ok(
+            difference < tolerance * Math.max(1, Math.abs(value)),
+            `${what}[${i}]: off by ${difference}`,
+          );
+        });
+      }
+      const error = summaryError(network, model.layout, found.gradient, gradient);
+      assert.ok(error < (dtype === 'float64' ? 2e-5 : 1e-4), `gradient: relative error ${error}`);
+    });
+  }
 }
 
 const cases = (Object.keys(models) as (keyof typeof models)[]).flatMap((name) =>

@@ -5,8 +5,11 @@ import * as ort from 'onnxruntime-node';
 import { Random } from '../../src/data/random.ts';
 import { evaluate } from '../../src/graph/evaluate.ts';
 import { conv2d, float32, type Graph, grad, mul, sum, trace } from '../../src/graph/index.ts';
+import { probe } from '../../src/onnx/direct-convolution.ts';
+import { ModelBuilder } from '../../src/onnx/model.ts';
 import { LocalRuntime } from '../../src/runtime/local.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
+import { lowerProgram } from '../../src/runtime/program.ts';
 
 const direct = await nodeRuntime();
 const plain = new LocalRuntime(ort, {
@@ -37,6 +40,18 @@ function graphOf(size: number, kernel: number, channels: number, filters: number
     return { y, dx: first.x, dw: first.w, dx2: second.x, dw2: second.w };
   });
 }
+
+test('where channels are blocked, the direct kernels are what runs', async (context) => {
+  const graph = graphOf(11, 3, 32, 16, {});
+  const isDirect = (block?: number) => {
+    const { model } = lowerProgram(graph, { provider: 'cpu', ...(block === undefined ? {} : { block }) });
+    return Buffer.from(model).includes('ReorderInput');
+  };
+  assert.deepEqual([8, 16, undefined].map(isDirect), [true, true, false]);
+  if (process.arch !== 'x64') return context.skip('known of x64 alone');
+  const session = await ort.InferenceSession.create(probe(new ModelBuilder()));
+  await session.release(); // ONNX Runtime still has the operators
+});
 
 for (const [name, size, kernel, options] of [
   ['SAME, odd size', 11, 3, {}],
