@@ -72,7 +72,11 @@ export const transfer: Experiment = {
       title: 'Transfer between glyphs and Omniglot',
       units: units.flat(),
       parallelUnits: false,
-      report: (done) => reportOf(units.map((seeds) => seeds.map((one) => done(one)))),
+      report: (done) =>
+        reportOf(
+          units.map((seeds) => seeds.map((one) => done(one))),
+          options,
+        ),
     };
   },
 };
@@ -117,7 +121,10 @@ function sourceUnit(source: Source, seed: number, options: ReproduceOptions): Un
   });
 }
 
-function reportOf(results: readonly (readonly (Result | undefined)[])[]): Report {
+function reportOf(
+  results: readonly (readonly (Result | undefined)[])[],
+  { scale }: ReproduceOptions,
+): Report {
   const measure = (source: Source, key: string) =>
     overSeeds(results[sourceNames.indexOf(source)]!.map((result) => result?.cells[key]));
   const groups = evaluations.map(({ key, label }) => ({
@@ -151,6 +158,7 @@ function reportOf(results: readonly (readonly (Result | undefined)[])[]): Report
     pictures: { 'transfer.svg': picture },
     remarks: [
       'Glyphs are ours: 1,000 drawn characters (see src/data/glyphs.ts). The paper has no such experiment.',
+      ...(scale < 1 ? [`Trained for ${scale} of the experiment’s iterations.`] : []),
     ],
   };
 }
