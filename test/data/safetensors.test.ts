@@ -86,7 +86,7 @@ describe('safetensors', () => {
   const hostile: Record<string, [Uint8Array, RegExp]> = {
     'an empty file': [new Uint8Array(0), /it has 0 bytes, and 8 are needed/],
     'a file cut in the header': [file(`{"w":${u8(0, 8)}}`).subarray(0, 20), /should have 53 bytes, but 12/],
-    'a header of 2^64 - 1 bytes': [new Uint8Array(16).fill(255), /should have 18446744073709551615 bytes/],
+    'a header of 2^64 - 1 bytes': [new Uint8Array(16).fill(255), /it begins as no such file does/],
     'a header that is not UTF-8': [
       file(Buffer.from('{"__metadata__":{"a":"\u00ff"}}', 'latin1')),
       /not JSON in UTF-8/,
