@@ -103,7 +103,9 @@ function requireTargets(areValues: boolean, targets: 'classes' | 'values', name:
     throw new OptionError(`load: targets: expected 'classes' or 'values', got ${String(targets)}`);
   }
   if (areValues && targets === 'classes') {
-    throw new OptionError(`${name}: these weights are of a regression: load them with { targets: 'values' }`);
+    throw new OptionError(
+      `${name}: these weights fit values (a sine wave), which have no classes: in an app, load them with { targets: 'values' }`,
+    );
   }
   if (!areValues && targets === 'values') {
     throw new OptionError(`${name}: these weights tell classes apart: load them without targets: 'values'`);

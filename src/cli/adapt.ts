@@ -2,18 +2,17 @@
 import { Command, Option } from 'commander';
 import type { Prediction } from '../app/classifier.ts';
 import { load, loadAdapted } from '../app/node.ts';
+import { isShipped } from '../app/shipped.ts';
 import { writeAtomically } from '../data/folders.ts';
 import { labelledFolder } from '../data/labelled-folder.ts';
 import { OptionError } from '../errors.ts';
-import { decodeAdapted, isAdapted } from '../experiments/adapted.ts';
 import type { HeadStart } from '../experiments/heads.ts';
-import { rules, type Settings } from '../experiments/settings.ts';
-import { decodeWeights } from '../experiments/weights.ts';
+import { rules } from '../experiments/settings.ts';
 import { aligned, count, counted, percent, significant } from './format.ts';
 import { untilInterrupted } from './interrupt.ts';
 import { headOption, withValue } from './options.ts';
 import { terminalProgress } from './progress.ts';
-import { readModelFile } from './saved-run.ts';
+import { locateWeights } from './saved-run.ts';
 
 interface AdaptFlags {
   readonly data: string;
@@ -63,19 +62,10 @@ export function adaptCommand(): Command {
 
 async function adapt(weights: string, flags: AdaptFlags): Promise<void> {
   const { data, out, json, quiet, steps, batch, seed, head } = flags;
-  const { path, bytes: file } = await readModelFile(weights);
-  requireClasses(decodeWeights(file, path).settings, path);
-  const learner = await load(file);
+  const learner = await load(isShipped(weights) ? weights : (await locateWeights(weights)).path);
   const progress = terminalProgress({ quiet: quiet === true || json === true });
   try {
     const examples = await labelledFolder(data, learner.inputShape as readonly [number, number, number]);
-    const found = new Set(examples.map(({ label }) => label)).size;
-    if (head !== 'fresh' && found > learner.ways) {
-      throw new OptionError(
-        `--data: ${data} has ${found} classes, but the weights were trained for ${learner.ways}: ` +
-          'pass --head fresh for a new last layer, or take weights for more ways',
-      );
-    }
     progress.start('adapting', steps ?? learner.settings.evalSteps);
     const classifier = await untilInterrupted((signal) =>
       learner.fit(examples, {
@@ -119,14 +109,6 @@ async function adapt(weights: string, flags: AdaptFlags): Promise<void> {
   }
 }
 
-/** An app can ask for values, the command line only for classes. */
-function requireClasses({ task }: Settings, path: string): void {
-  if (task !== 'sine') return;
-  throw new OptionError(
-    `${path}: fits values (a sine wave), which have no classes: give weights of images, or load it in an app`,
-  );
-}
-
 export function predictCommand(): Command {
   return new Command('predict')
     .summary('classify images with an adapted model')
@@ -139,14 +121,7 @@ export function predictCommand(): Command {
 
 async function predict(adapted: string, files: readonly string[], flags: { readonly json?: boolean }) {
   if (files.length === 0) throw new OptionError('predict: no files: name one or more images');
-  const { path, bytes } = await readModelFile(adapted);
-  if (!isAdapted(bytes, path)) {
-    throw new OptionError(
-      `${path}: expected what anole adapt wrote: fit it to your classes first, by anole adapt ${adapted} --data FOLDER`,
-    );
-  }
-  requireClasses(decodeAdapted(bytes, path).settings, path);
-  const classifier = await loadAdapted(bytes);
+  const classifier = await loadAdapted(adapted);
   try {
     const rows: (readonly [string, Prediction])[] = [];
     for (const file of files) {

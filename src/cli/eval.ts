@@ -1,7 +1,6 @@
 /** `anole eval`: evaluates saved weights, with other shots, steps or tasks than they were trained for. */
 import { Command } from 'commander';
 import { OptionError } from '../errors.ts';
-import { isAdapted } from '../experiments/adapted.ts';
 import { type HeadStart, withHead } from '../experiments/heads.ts';
 import { adaptToSines } from '../experiments/run.ts';
 import { checkSettings, type Settings } from '../experiments/settings.ts';
@@ -48,11 +47,6 @@ async function evaluateRun(run: string, given: EvalFlags): Promise<void> {
   // Its settings are those of the training: without flags it repeats the evaluation there.
   const flags = withMachine(given, await readConfiguration(given.config));
   const { path, bytes } = await readModelFile(run);
-  if (isAdapted(bytes, path)) {
-    throw new OptionError(
-      `${path}: is a model adapted to its classes: classify images by anole predict, or evaluate what it came from`,
-    );
-  }
   const { settings: trained, start: weights, made } = decodeWeights(bytes, path);
   const settings = adjusted(trained, flags);
   const progress = terminalProgress(flags);
@@ -177,8 +171,8 @@ function summary({ settings, path, iteration, head, before, after, mseBefore, ms
               `mean squared error ${significant(mseBefore)} before, ${significant(mseAfter)} after`,
             ] as const,
           ]),
-      [task === 'sine' ? 'error before' : 'accuracy before', withInterval(before, task)],
-      [`after ${counted(evalSteps, 'step')}`, withInterval(after, task)],
+      [task === 'sine' ? 'error before' : 'accuracy before', withInterval(before, settings)],
+      [`after ${counted(evalSteps, 'step')}`, withInterval(after, settings)],
     ]),
   ].join('\n');
 }

@@ -1,5 +1,5 @@
 /** Numbers, times, tables and names as text for people. */
-import type { Settings, TaskName } from '../experiments/settings.ts';
+import type { Settings } from '../experiments/settings.ts';
 import type { Evaluation } from '../meta/evaluate.ts';
 
 /** `97.6%` for 0.976. */
@@ -21,20 +21,14 @@ export function counted(value: number, noun: string): string {
 
 /** `97.6% ± 0.4%  (95% interval over 100 tasks)`; a single one has no interval. */
 export function withInterval(
-  {
-    mean,
-    ci95,
-    values,
-  }: Pick<Evaluation, 'mean' | 'ci95'> & { readonly values: { readonly length: number } },
-  task: TaskName,
+  { mean, ci95 }: Pick<Evaluation, 'mean' | 'ci95'>,
+  { task, evalTasks }: Pick<Settings, 'task' | 'evalTasks'>,
 ): string {
   const isSine = task === 'sine';
   if (!Number.isFinite(mean)) return 'not finite: the steps diverge; lower the inner learning rate';
   const shown = isSine ? significant : percent;
-  const tasks = isSine
-    ? counted(values.length, 'fresh wave')
-    : `${counted(values.length, 'task')} of unseen classes`;
-  if (values.length === 1) return `${shown(mean)}  (${tasks})`;
+  const tasks = isSine ? counted(evalTasks, 'fresh wave') : `${counted(evalTasks, 'task')} of unseen classes`;
+  if (evalTasks === 1) return `${shown(mean)}  (${tasks})`;
   return `${shown(mean)} ± ${shown(ci95)}  (95% interval over ${tasks})`;
 }
 

@@ -230,6 +230,7 @@ export function inFlags(message: string): string {
     .replace(/\b[a-z]+[A-Z][A-Za-z]*\b/g, (word) => (Object.hasOwn(flags, word) ? written(word) : word))
     .replace(/\ballowChanges\b/g, '--allow-changes')
     .replace(/\bcheckpointEvery\b/g, '--checkpoint-every')
+    .replace(/\bhead: 'fresh'/g, '--head fresh')
     .replace(/^fit: (steps|batch|seed):/, '--$1:')
     .replace(/^(preset|workers|device|out|data|resume|format|head):/, '--$1:');
 }

@@ -368,19 +368,19 @@ export function summary(settings: Settings, result: RunResult, data?: string): s
 
 function measured(settings: Settings, result: RunResult): [string, ...string[]][] {
   if (settings.task !== 'sine') {
-    const { testAccuracy = 0, testAccuracyCi95 = 0, evalTasks } = result;
-    const accuracy = { mean: testAccuracy, ci95: testAccuracyCi95, values: { length: evalTasks } };
-    return [['test accuracy', withInterval(accuracy, settings.task)]];
+    const { testAccuracy = 0, testAccuracyCi95 = 0 } = result;
+    const accuracy = { mean: testAccuracy, ci95: testAccuracyCi95 };
+    return [['test accuracy', withInterval(accuracy, settings)]];
   }
-  const { mseBefore = 0, mseAfter = 0, testMse = 0, testMseCi95 = 0, evalTasks } = result;
+  const { mseBefore = 0, mseAfter = 0, testMse = 0, testMseCi95 = 0 } = result;
   const steps = counted(settings.evalSteps, 'gradient step');
-  const error = { mean: testMse, ci95: testMseCi95, values: { length: evalTasks } };
+  const error = { mean: testMse, ci95: testMseCi95 };
   return [
     [
       "Figure 1's task",
       `mean squared error ${significant(mseBefore)} before, ${significant(mseAfter)} after ${steps}`,
     ],
-    ['fresh waves, after', withInterval(error, 'sine')],
+    ['fresh waves, after', withInterval(error, settings)],
   ];
 }
 

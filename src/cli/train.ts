@@ -138,7 +138,7 @@ async function resumeRun(
     onEvent(shown);
     if (!flags.json)
       console.log('This run was finished before: more --meta-iters with --allow-changes go on.\n');
-    return { settings, result: shown, data: notes?.data ?? flags.data };
+    return { settings, result: shown, data };
   }
   const locked = await RunFolder.of(folder);
   const progress = terminalProgress(flags);

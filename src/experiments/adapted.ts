@@ -60,7 +60,7 @@ export function decodeAdapted(bytes: Uint8Array, name: string): AdaptedModel & {
   if (metadata.format !== format) {
     const found = metadata.format === undefined ? 'nothing of the kind' : `"${metadata.format}"`;
     const remedy = metadata.format?.startsWith('anole ')
-      ? 'load it, fit it to examples and save that'
+      ? 'fit it to examples first, by `anole adapt`, or load, fit and save it'
       : 'give a file that save() or `anole adapt` made';
     throw new DataError(`${name}: expected an adapted model ("${format}"), found ${found}: ${remedy}`);
   }

@@ -71,7 +71,7 @@ export function decodeWeights(bytes: Uint8Array, name: string): TrainedWeights {
       `${name}: expected weights ("${format}") or the checkpoint of a run, found ` +
         `${metadata.format === undefined ? 'neither' : `"${metadata.format}"`}: ` +
         (metadata.format?.startsWith('anole adapted')
-          ? 'what was adapted to a task already is read by loadAdapted'
+          ? 'what was adapted to a task already is for `anole predict`, or loadAdapted'
           : 'give a file of `anole train` or `anole export --format weights`'),
     );
   }

@@ -264,13 +264,9 @@ export function patchesByPlace2d(
   options: PatchOptions & { window: number },
 ): Tensor[] {
   const { stride = 1, padding = 'same', one = false, window } = options;
-  for (const [what, length] of Object.entries({
-    'a stride': stride,
-    'a kernel': kernel,
-    'a window': window,
-  })) {
-    requireWhole('patches2d', what, length);
-  }
+  requireWhole('patches2d', 'a stride', stride);
+  requireWhole('patches2d', 'a kernel', kernel);
+  requireWhole('patches2d', 'a window', window);
   const [height, width, channels] = x.shape.slice(-3) as [number, number, number];
   const [rows, columns] = resolvePadding(padding, [height, width], [kernel, kernel], stride);
   const outHeight = outputLength(height, kernel, stride, rows);

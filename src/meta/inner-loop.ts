@@ -228,8 +228,8 @@ const stepsPerRound = 8;
 /** The inner loop as a program that goes round, and how many steps it takes in a round and in all rounds. */
 interface TracedLoop {
   readonly loop: Loop;
-  /** The same rounds without what follows them: it ends with the point they reach. */
-  readonly beginning: Loop;
+  /** Traces the same rounds without what follows them: it ends with the point they reach. */
+  readonly beginning: () => Loop;
   readonly rounds: number;
 }
 
@@ -261,8 +261,8 @@ function traceLoop(plan: Plan, loopSteps: Segment, own: Segment | undefined): Tr
     const { direction, ...point } = algorithm.direction(taskOf(learner, values, layout), batches);
     return { ...pointOutputs(point, layout), direction: join(direction, layout) };
   });
-  const passOn = trace(types, (values) => pointOutputs(taskOf(learner, values, layout).start, layout));
-  return { loop: { body, end }, beginning: { body, end: passOn }, rounds: steps / perRound };
+  const passOn = () => trace(types, (values) => pointOutputs(taskOf(learner, values, layout).start, layout));
+  return { loop: { body, end }, beginning: () => ({ body, end: passOn() }), rounds: steps / perRound };
 }
 
 export interface InnerLoopOptions extends Plan {
@@ -344,7 +344,7 @@ export class InnerLoop {
     if (own === undefined)
       return new InnerLoop({ executable, beginning: executable }, tables, rounds, shared);
     if (!shared) return new InnerLoop({ executable }, tables, rounds, false);
-    return new InnerLoop({ executable, beginning: await runtime.compile(beginning) }, tables, rounds, true);
+    return new InnerLoop({ executable, beginning: await runtime.compile(beginning()) }, tables, rounds, true);
   }
 
   /** The stages of one task. */

@@ -199,7 +199,7 @@ function lowerLoop({ body, end }: Loop, entry: Entry, target: LoweringTarget): B
       names.set(part, entry.enter(input)); // seen from inside the loop
     }
   }
-  // So is what a round only writes, for the end.
+  // What a round only writes is carried, too, where the end reads it.
   const read = new Set([...carried.values()].map(({ place }) => place.name));
   for (const input of partsOfInputs(end)) {
     const { part, place } = input;
