@@ -1,8 +1,8 @@
 /** Loading weights in Node: files, addresses, native kernels. */
 import { readFile } from 'node:fs/promises';
 import { imageDecoder } from '../data/decode-images.ts';
-import { fileFault } from '../data/folders.ts';
 import { DataError } from '../errors.ts';
+import { fileFault } from '../files.ts';
 import { nodeRuntime } from '../runtime/node.ts';
 import type { Environment } from './environment.ts';
 import { adaptedLoaderFor, type Load, type LoadAdapted, loaderFor } from './load.ts';

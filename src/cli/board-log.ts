@@ -1,8 +1,8 @@
 /** `--tensorboard`: the numbers of the metrics in an event file beside them, a file for every process. */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { fileFault } from '../data/folders.ts';
 import { type BoardEvent, boardRecord } from '../data/tensorboard.ts';
 import { DataError } from '../errors.ts';
+import { fileFault } from '../files.ts';
 import type { RunFolder } from './run-folder.ts';
 
 export class BoardLog {

@@ -8,11 +8,11 @@ import { dirname, resolve } from 'node:path';
 import { env } from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { Command, type Option } from 'commander';
-import { fileFault } from '../data/folders.ts';
 import { DataError, didYouMean, OptionError } from '../errors.ts';
 import { type Config, defineConfig } from '../experiments/config.ts';
 import { presets } from '../experiments/presets.ts';
 import type { Rule } from '../experiments/settings.ts';
+import { fileFault } from '../files.ts';
 import { addTrainFlags, configurable, type MachineName } from './options.ts';
 
 const fileNames = ['anole.config.ts', 'anole.config.js', 'anole.config.json'];

@@ -1,7 +1,6 @@
 /** `anole export`: the weights of a run, or an adapted model, in formats that apps and other tools read. */
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { writeAtomically } from '../data/folders.ts';
 import { leafTensors } from '../data/model-tensors.ts';
 import { encodeNpz } from '../data/npz.ts';
 import { encodeSafetensors } from '../data/safetensors.ts';
@@ -10,6 +9,7 @@ import { type AdaptedModel, decodeAdapted, isAdapted } from '../experiments/adap
 import { oneOf, rules, type Settings } from '../experiments/settings.ts';
 import { layoutFor } from '../experiments/setup.ts';
 import { decodeWeights, encodeWeights, type TrainedWeights } from '../experiments/weights.ts';
+import { writeAtomically } from '../files.ts';
 import { exportOnnx } from '../meta/export-onnx.ts';
 import type { Model } from '../nn/model.ts';
 import { aligned, count, describeTask } from './format.ts';

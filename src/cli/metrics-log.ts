@@ -1,7 +1,7 @@
 /** `metrics.jsonl`: a line an event, appended as it happens, and cut back to where a checkpoint stands. */
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
-import { fileFault } from '../data/folders.ts';
 import { DataError } from '../errors.ts';
+import { fileFault } from '../files.ts';
 
 export class MetricsLog {
   readonly #path: string;

@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import process from 'node:process';
 import { Command, Option } from 'commander';
-import { writeAtomically } from '../data/folders.ts';
 import { didYouMean, OptionError } from '../errors.ts';
 import type {
   Experiment,
@@ -17,6 +16,7 @@ import { experiments } from '../experiments/reproduce/index.ts';
 import { Runner, type UnitProgress } from '../experiments/reproduce/runner.ts';
 import { type Rule, wholeNumber } from '../experiments/settings.ts';
 import type { ImageSplit } from '../experiments/setup.ts';
+import { writeAtomically } from '../files.ts';
 import { nodeRuntime } from '../runtime/node.ts';
 import { clock, count, duration, significant } from './format.ts';
 import { readImages } from './images.ts';

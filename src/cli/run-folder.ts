@@ -1,9 +1,9 @@
 /** The folder of a run: its weights, metrics and pictures, each written whole or not at all. */
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { fileFault, writeAtomically } from '../data/folders.ts';
 import { lockFile, lockOf, type Release } from '../data/lock.ts';
 import { OptionError } from '../errors.ts';
+import { fileFault, writeAtomically } from '../files.ts';
 
 export const weightsFile = 'weights.safetensors';
 export const metricsFile = 'metrics.jsonl';

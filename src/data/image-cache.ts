@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DataError } from '../errors.ts';
-import { cacheFolder, writeAtomically } from './folders.ts';
+import { cacheFolder, writeAtomically } from '../files.ts';
 import {
   decodePacked,
   decodePackedHeader,

@@ -9,7 +9,7 @@ import { dirname } from 'node:path';
 import process from 'node:process';
 import { setTimeout } from 'node:timers/promises';
 import { DataError } from '../errors.ts';
-import { fileFault } from './folders.ts';
+import { fileFault } from '../files.ts';
 import { isObject, parsed } from './json.ts';
 
 /** What is in a lock. */

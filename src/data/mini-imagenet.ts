@@ -5,10 +5,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataError } from '../errors.ts';
+import { dataFolder } from '../files.ts';
 import { type Archive, archiveAt, isFile, isFolder } from './archive.ts';
 import { byName, classFolders, refuseShared, type SplitName, splitNames } from './class-folders.ts';
 import { type ClassFiles, decodeClasses, type ImageProgress, maxImageFileBytes } from './decode-images.ts';
-import { dataFolder } from './folders.ts';
 import { cacheFileFor, openImageCache, writeImageCache } from './image-cache.ts';
 import type { ImageClasses } from './task.ts';
 import type { ZipContents, ZipEntry } from './zip.ts';

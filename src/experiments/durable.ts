@@ -20,9 +20,9 @@
  * their own way; the lock is theirs to take.
  */
 import { readFile } from 'node:fs/promises';
-import { fileFault, removeLeftovers, writeAtomically } from '../data/folders.ts';
 import { lockFile } from '../data/lock.ts';
 import { DataError, OptionError } from '../errors.ts';
+import { fileFault, removeLeftovers, writeAtomically } from '../files.ts';
 import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from '../meta/checkpoint.ts';
 import { initialState, type TrainingState } from '../meta/train.ts';
 import { decodeProgress, encodeProgress, type Progress } from './progress.ts';

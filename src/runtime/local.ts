@@ -1,32 +1,21 @@
-/** A runtime in the current thread. `node.ts` and `web.ts` give it their ONNX Runtime. */
+/** A runtime in the current thread. `node.ts` and `web.ts` give it their engines. */
 import type { Graph, Loop } from '../graph/trace.ts';
-import {
-  ArrayStore,
-  LoadedProgram,
-  type LoadOptions,
-  lowerProgram,
-  type OnnxRuntime,
-  type Program,
-  ProgramCache,
-  runStages,
-} from './program.ts';
+import { ArrayStore, type Engine, type Loaded, type Program, ProgramCache, runStages } from './program.ts';
 import type { Arrays, Executable, Provider, Runtime, Stage, Work } from './runtime.ts';
 
 export class LocalRuntime implements Runtime {
   readonly parallelism = 1;
   readonly here = this;
   readonly provider: Provider;
-  readonly #ort: OnnxRuntime;
-  readonly #options: LoadOptions;
-  readonly #cache = new ProgramCache<LoadedProgram>();
+  readonly engine: Engine;
+  readonly #cache = new ProgramCache<Loaded>();
   readonly #store = new ArrayStore();
   /** ONNX Runtime reads its inputs some time after a call: runs wait for one another. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(ort: OnnxRuntime, options: LoadOptions) {
-    this.#ort = ort;
-    this.#options = options;
-    this.provider = options.provider;
+  constructor(engine: Engine) {
+    this.engine = engine;
+    this.provider = engine.provider;
   }
 
   get compilations(): number {
@@ -36,13 +25,13 @@ export class LocalRuntime implements Runtime {
   async compile<In extends string, Out extends string>(
     source: Graph<In, Out> | Loop<In, Out>,
   ): Promise<Executable<In, Out>> {
-    return this.load(lowerProgram(source, this.#options)) as Promise<Executable<In, Out>>;
+    return this.load(await this.engine.prepare(source)) as Promise<Executable<In, Out>>;
   }
 
   /** Loads what was lowered already. */
   load(program: Program): Promise<Executable> {
     return this.#cache.find(program, async () => {
-      const loaded = await LoadedProgram.load(this.#ort, program, this.#options);
+      const loaded = await this.engine.load(program);
       const executable: Executable = {
         run: (inputs) => this.run([{ executable, inputs }], Object.keys(program.outputs)),
       };

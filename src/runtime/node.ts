@@ -4,10 +4,14 @@ import { checkCount, OptionError } from '../errors.ts';
 import { probe } from '../onnx/direct-convolution.ts';
 import { ModelBuilder, outputName } from '../onnx/model.ts';
 import { LocalRuntime } from './local.ts';
+import { nativeEngine } from './native.ts';
+import { OnnxEngine } from './onnx.ts';
 import { PoolRuntime } from './pool.ts';
 import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
 
 export interface NodeRuntimeOptions extends RuntimeOptions {
+  /** @default 'cpu' */
+  provider?: Provider;
   /**
    * Threads that run tasks side by side, the calling one among them. The results are the same bits for any
    * number. @default 1
@@ -23,16 +27,22 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
  */
 export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
   const { provider = 'cpu', threads = 1, workers = 1, apart = false } = options;
-  requireProvider(provider);
+  if (provider !== 'native') requireProvider(provider);
   checkCount('workers', workers);
   checkCount('threads', threads);
-  if ((workers > 1 || apart) && provider !== 'cpu') {
+  if ((workers > 1 || apart) && provider === 'webgpu') {
     throw new OptionError(`workers: the device "${provider}" is one for all, got ${workers} workers: use 1`);
+  }
+  if (provider === 'native') {
+    if (threads !== 1)
+      throw new OptionError(`threads: programs of the device "native" have one, got ${threads}: use workers`);
+    const here = new LocalRuntime(await nativeEngine());
+    return workers === 1 && !apart ? here : PoolRuntime.start(here, { workers, apart, options: 'native' });
   }
   const block = provider === 'cpu' ? await directBlock() : undefined;
   const load = { provider, block, executionProvider: provider, threads, writesInPlace: true };
-  const here = new LocalRuntime(ort, load);
-  return workers === 1 && !apart ? here : PoolRuntime.start(here, { ...load, workers, apart });
+  const here = new LocalRuntime(new OnnxEngine(ort, load));
+  return workers === 1 && !apart ? here : PoolRuntime.start(here, { workers, apart, options: load });
 }
 
 /** Providers of this build that need nothing installed beside it. */

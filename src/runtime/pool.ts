@@ -8,9 +8,13 @@ import { DataError } from '../errors.ts';
 import type { Graph, Loop } from '../graph/trace.ts';
 import type { TypedArray } from '../graph/type.ts';
 import type { LocalRuntime } from './local.ts';
-import { disposedError, type LoadOptions, lowerProgram, type Program, ProgramCache } from './program.ts';
+import type { LoadOptions } from './onnx.ts';
+import { disposedError, type Program, ProgramCache } from './program.ts';
 import type { Arrays, Executable, Provider, Runtime, Stage, Work } from './runtime.ts';
 import { type Segment, schedule } from './schedule.ts';
+
+/** What a worker runs programs with: ONNX Runtime as told, or a library's machine code. */
+export type WorkerOptions = LoadOptions | 'native';
 
 /** What a worker is asked; `job` numbers the answer. */
 export type Request =
@@ -90,7 +94,7 @@ class Channel implements Place {
   #jobs = 0;
   #failure: Error | undefined;
 
-  constructor(options: LoadOptions) {
+  constructor(options: WorkerOptions) {
     // Flags of the main thread, such as --input-type, are not for this file.
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: options, execArgv: [] });
     this.#worker.unref(); // an idle pool does not keep the process alive
@@ -159,7 +163,6 @@ export class PoolRuntime implements Runtime {
   readonly provider: Provider;
   readonly parallelism: number;
   readonly here: LocalRuntime;
-  readonly #target: LoadOptions;
   readonly #channels: readonly Channel[];
   /** All threads, the calling one first. */
   readonly #places: readonly Place[];
@@ -168,22 +171,21 @@ export class PoolRuntime implements Runtime {
   readonly #cache = new ProgramCache<PooledProgram>();
   #programs = 0;
 
-  private constructor(here: LocalRuntime, channels: readonly Channel[], target: LoadOptions, apart: boolean) {
+  private constructor(here: LocalRuntime, channels: readonly Channel[], apart: boolean) {
     this.here = here;
     this.#channels = channels;
     this.#places = apart ? channels : [new Here(here), ...channels];
     this.parallelism = this.#places.length;
     this.provider = here.provider;
-    this.#target = target;
   }
 
   /** With `apart`, the calling thread is not one of the `workers`. */
   static start(
     here: LocalRuntime,
-    { workers, apart, ...options }: LoadOptions & { workers: number; apart: boolean },
+    { workers, apart, options }: { workers: number; apart: boolean; options: WorkerOptions },
   ): PoolRuntime {
     const channels = Array.from({ length: apart ? workers : workers - 1 }, () => new Channel(options));
-    return new PoolRuntime(here, channels, options, apart);
+    return new PoolRuntime(here, channels, apart);
   }
 
   get compilations(): number {
@@ -193,7 +195,7 @@ export class PoolRuntime implements Runtime {
   async compile<In extends string, Out extends string>(
     source: Graph<In, Out> | Loop<In, Out>,
   ): Promise<Executable<In, Out>> {
-    const load = lowerProgram(source, this.#target);
+    const load = await this.here.engine.prepare(source);
     return this.#cache.find(load, async () => {
       const number = this.#programs++;
       const loads = this.#channels.map((channel) => channel.ask({ load, program: number }));

@@ -1,53 +1,71 @@
-/**
- * Programs: a graph lowered to bytes, with what another thread needs to load and run it. Written over
- * the interface that onnxruntime-node and onnxruntime-web share.
- */
-import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'onnxruntime-common';
-import { DataError, OptionError } from '../errors.ts';
+/** Programs: a graph lowered to what another thread needs to load and run it, and lists of them. */
+import { DataError } from '../errors.ts';
 import { simplify } from '../graph/simplify.ts';
 import { split } from '../graph/split.ts';
 import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
 import { arrayOf, formatType, int32, size, type TensorType, type TypedArray } from '../graph/type.ts';
 import type { Binding } from '../onnx/border.ts';
-import type { LoweringTarget } from '../onnx/context.ts';
-import { lower } from '../onnx/lower.ts';
-import type { Arrays, Executable } from './runtime.ts';
+import type { Arrays, Executable, Provider } from './runtime.ts';
 
-/** The part of the ONNX Runtime packages that is used. */
-export interface OnnxRuntime {
-  readonly InferenceSession: {
-    create(model: Uint8Array, options: InferenceSession.SessionOptions): Promise<InferenceSession>;
-  };
-  readonly Tensor: TensorConstructor;
-}
-
-/** A lowered graph. Plain data: it can be sent to a worker. */
+/** A program as one thread hands it to another: plain data. */
 export interface Program {
-  readonly model: Uint8Array;
   /** Types of the arrays a run takes and returns. */
   readonly inputs: Readonly<Record<string, TensorType>>;
   readonly outputs: Readonly<Record<string, TensorType>>;
-  /** What the model takes and returns: parts of those arrays. */
+  /** The ONNX model, or the constants of a library. */
+  readonly model: Uint8Array;
+  readonly code: OnnxCode | NativeCode;
+}
+
+/** What an ONNX model takes and returns: parts of the arrays. */
+export interface OnnxCode {
+  readonly kind: 'onnx';
   readonly feeds: readonly Binding[];
   readonly fetches: readonly Binding[];
 }
 
-export function lowerProgram(program: Graph | Loop, target: LoweringTarget): Program {
-  const simple = 'body' in program ? mapRecord(program, prepare) : prepare(program);
-  const { model, inputs, outputs } = lower(simple, target);
-  return {
-    model,
-    inputs: typesOf(inputsOf(program)),
-    outputs: typesOf('body' in program ? program.end.outputs : program.outputs),
-    feeds: inputs,
-    fetches: outputs,
-  };
+/** Machine code in a library. */
+export interface NativeCode {
+  readonly kind: 'native';
+  /** Its path. */
+  readonly library: string;
+  /** Memory that a run needs. */
+  readonly arenaBytes: number;
 }
 
-function prepare(graph: Graph): Graph {
+/** A way to run programs. */
+export interface Engine {
+  readonly provider: Provider;
+  /** Simplifies and lowers a program. */
+  prepare(program: Graph | Loop): Promise<Program>;
+  load(program: Program): Promise<Loaded>;
+}
+
+/** A program that a thread can run. */
+export interface Loaded {
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** Runs with the inputs found in `arrays`, which may hold more, and returns its outputs, or those `wanted`. */
+  run(arrays: Arrays, store: ArrayStore, wanted?: ReadonlySet<string>): Promise<Arrays>;
+  release(): Promise<void>;
+}
+
+/** The same program, with less to compute. */
+export function prepare<T extends Graph | Loop>(program: T): T {
+  const all = 'body' in program ? mapRecord(program as Loop, prepareGraph) : prepareGraph(program);
+  return all as T;
+}
+
+function prepareGraph(graph: Graph): Graph {
   const simple = simplify(graph);
   const pieces = split(simple);
   return pieces === simple ? simple : simplify(pieces); // slices of what is in pieces already go
+}
+
+/** Types of the arrays that a program takes and returns. */
+export function borderOf(program: Graph | Loop): Pick<Program, 'inputs' | 'outputs'> {
+  const outputs = 'body' in program ? program.end.outputs : program.outputs;
+  return { inputs: typesOf(inputsOf(program)), outputs: typesOf(outputs) };
 }
 
 /** What a program is given: of a loop what its body and its end take, and which rounds it goes. */
@@ -59,16 +77,6 @@ function inputsOf(program: Graph | Loop): Readonly<Record<string, TensorType>> {
 
 function typesOf(values: Readonly<Record<string, TensorType>>): Record<string, TensorType> {
   return mapRecord(values, ({ dtype, shape }) => ({ dtype, shape }));
-}
-
-/** How ONNX Runtime loads a program. */
-export interface LoadOptions extends LoweringTarget {
-  /** What ONNX Runtime calls the provider, which depends on the package. */
-  readonly executionProvider: string;
-  /** Threads inside one operator. */
-  readonly threads: number;
-  /** Whether it writes outputs into arrays that it is given; onnxruntime-web does not. */
-  readonly writesInPlace: boolean;
 }
 
 /** Arrays to write results into: fresh ones cost as much as filling them. */
@@ -103,104 +111,8 @@ const isWorthKeeping = ({ byteLength, buffer }: TypedArray) =>
 
 const keyOf = (array: TypedArray, length: number) => `${array.constructor.name} ${length}`;
 
-/** A program loaded into one ONNX Runtime session. */
-export class LoadedProgram {
-  readonly #ort: OnnxRuntime;
-  readonly #program: Program;
-  readonly #session: InferenceSession;
-  readonly #writesInPlace: boolean;
-  /** Copies of inputs that lie in shared memory, which ONNX Runtime does not take. */
-  readonly #unshared = new Map<string, TypedArray>();
-
-  private constructor(
-    ort: OnnxRuntime,
-    program: Program,
-    session: InferenceSession,
-    { writesInPlace }: LoadOptions,
-  ) {
-    this.#ort = ort;
-    this.#program = program;
-    this.#session = session;
-    this.#writesInPlace = writesInPlace;
-  }
-
-  static async load(ort: OnnxRuntime, program: Program, options: LoadOptions): Promise<LoadedProgram> {
-    const creation = ort.InferenceSession.create(program.model, {
-      executionProviders: [options.executionProvider],
-      intraOpNumThreads: options.threads,
-      interOpNumThreads: 1,
-      graphOptimizationLevel: 'all',
-    });
-    const session = await creation.catch((cause: Error) => {
-      if (options.provider === 'cpu') throw cause;
-      const reason = cause.message.split('\n')[0]!.replace(/^.* was false\. /, ''); // without its source line
-      throw new OptionError(`device: "${options.provider}" can not be used here: use cpu (${reason})`, {
-        cause,
-      });
-    });
-    return new LoadedProgram(ort, program, session, options);
-  }
-
-  get inputs(): readonly string[] {
-    return Object.keys(this.#program.inputs);
-  }
-
-  /** Runs with the inputs found in `arrays`, which may hold more, and returns its outputs, or those `wanted`. */
-  async run(
-    arrays: Arrays,
-    store: ArrayStore,
-    wanted: ReadonlySet<string> = new Set(Object.keys(this.#program.outputs)),
-  ): Promise<Arrays> {
-    const given = mapRecord(this.#program.inputs, (type, name) => checked(name, type, arrays[name]));
-    const fetches = this.#program.fetches.filter(({ name }) => wanted.has(name));
-    if (fetches.length === 0) return {}; // nobody needs it
-    const feeds: Record<string, OrtTensor> = {};
-    const copied = new Map<TypedArray, TypedArray>();
-    for (const feed of this.#program.feeds) {
-      const data = given[feed.name]!;
-      if (!copied.has(data)) copied.set(data, this.#unshare(feed.name, data));
-      feeds[feed.value] = this.#tensor(feed, copied.get(data)!);
-    }
-    const results: Record<string, TypedArray> = {};
-    for (const { name } of fetches) results[name] ??= store.take(this.#program.outputs[name]!);
-    if (this.#writesInPlace) {
-      const places = fetches.map(
-        (fetch) => [fetch.value, this.#tensor(fetch, results[fetch.name]!)] as const,
-      );
-      await this.#session.run(feeds, Object.fromEntries(places));
-      return results;
-    }
-    const values = fetches.map(({ value }) => value);
-    const outputs = await this.#session.run(feeds, values);
-    for (const { value, name, offset } of fetches) {
-      results[name]!.set(outputs[value]!.data as TypedArray, offset);
-    }
-    return results;
-  }
-
-  release(): Promise<void> {
-    return this.#session.release();
-  }
-
-  /** The part of an array that a binding names, in place. */
-  #tensor({ offset, type: { dtype, shape } }: Binding, array: TypedArray): OrtTensor {
-    const part = array.subarray(offset, offset + size(shape));
-    return new this.#ort.Tensor(dtype as 'float32', part as Float32Array, shape);
-  }
-
-  #unshare(name: string, data: TypedArray): TypedArray {
-    if (data.buffer instanceof ArrayBuffer) return data;
-    const known = this.#unshared.get(name);
-    if (known === undefined) {
-      this.#unshared.set(name, data.slice());
-    } else {
-      known.set(data);
-    }
-    return this.#unshared.get(name)!;
-  }
-}
-
-function checked(name: string, type: TensorType, data: TypedArray | undefined): TypedArray {
+/** An input that is what the program takes. @throws {DataError} when it is not */
+export function checked(name: string, type: TensorType, data: TypedArray | undefined): TypedArray {
   const kind = arrayOf(type.dtype, 0).constructor;
   if (data?.length === size(type.shape) && data.constructor === kind) return data;
   const got = data === undefined ? 'nothing' : `a ${data.constructor.name} of ${data.length}`;
@@ -209,7 +121,7 @@ function checked(name: string, type: TensorType, data: TypedArray | undefined): 
 
 /** Runs loaded stages in order; each finds what it is not given among the values before it. */
 export async function runStages<K extends string>(
-  stages: readonly { readonly program: LoadedProgram; readonly inputs: Arrays }[],
+  stages: readonly { readonly program: Loaded; readonly inputs: Arrays }[],
   fetch: readonly K[],
   store: ArrayStore,
 ): Promise<Arrays<K>> {
@@ -291,7 +203,7 @@ export function disposedError(): Error {
 
 /** Also of inputs and outputs of the same types: what a model does not read is not in its bytes. */
 function samePrograms(a: Program, b: Program): boolean {
-  const border = ({ inputs, outputs }: Program) => JSON.stringify([inputs, outputs]);
+  const border = ({ inputs, outputs, code }: Program) => JSON.stringify([inputs, outputs, code]);
   return (
     a.model.length === b.model.length &&
     border(a) === border(b) &&

@@ -2,8 +2,8 @@
 import type { Graph, Loop } from '../graph/trace.ts';
 import type { TypedArray } from '../graph/type.ts';
 
-/** Where programs run. */
-export type Provider = 'cpu' | 'webgpu';
+/** Where programs run: on ONNX Runtime's kernels for the CPU, as machine code of their own, or on WebGPU. */
+export type Provider = 'cpu' | 'native' | 'webgpu';
 
 /** Named arrays, row-major: what goes into a program and what comes out. */
 export type Arrays<K extends string = string> = Readonly<Record<K, TypedArray>>;
@@ -55,8 +55,6 @@ export interface Runtime {
 }
 
 export interface RuntimeOptions {
-  /** @default 'cpu' */
-  provider?: Provider;
   /** Threads inside one operator. One is fastest where tasks run in parallel, and exactly repeatable. @default 1 */
   threads?: number;
 }

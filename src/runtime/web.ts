@@ -2,10 +2,15 @@
 import * as ort from 'onnxruntime-web/wasm';
 import { checkCount } from '../errors.ts';
 import { LocalRuntime } from './local.ts';
-import type { OnnxRuntime } from './program.ts';
+import { OnnxEngine, type OnnxRuntime } from './onnx.ts';
 import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
 
+/** Where programs run in a browser. */
+export type WebProvider = Exclude<Provider, 'native'>;
+
 export interface WebRuntimeOptions extends RuntimeOptions {
+  /** @default 'cpu' */
+  provider?: WebProvider;
   /**
    * Address of a folder with the `.wasm` file of onnxruntime-web's `dist`, for bundlers that do not follow
    * `new URL('….wasm', import.meta.url)`, or to serve it from elsewhere: `ort-wasm-simd-threaded.wasm`, for
@@ -15,7 +20,7 @@ export interface WebRuntimeOptions extends RuntimeOptions {
   wasmFolder?: string;
 }
 
-const wasmFiles: Readonly<Record<Provider, string>> = {
+const wasmFiles: Readonly<Record<WebProvider, string>> = {
   cpu: 'ort-wasm-simd-threaded.wasm',
   webgpu: 'ort-wasm-simd-threaded.asyncify.wasm',
 };
@@ -36,5 +41,7 @@ export async function webRuntime(options: WebRuntimeOptions = {}): Promise<Runti
     env.wasm.wasmPaths = { wasm: `${wasmFolder.replace(/\/$/, '')}/${wasmFiles[provider]}` };
   }
   const executionProvider = provider === 'cpu' ? 'wasm' : provider;
-  return new LocalRuntime(rest, { provider, executionProvider, threads, writesInPlace: false });
+  return new LocalRuntime(
+    new OnnxEngine(rest, { provider, executionProvider, threads, writesInPlace: false }),
+  );
 }

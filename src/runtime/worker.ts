@@ -2,18 +2,22 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import * as ort from 'onnxruntime-node';
 import { DataError } from '../errors.ts';
-import type { Reply, Request } from './pool.ts';
-import { ArrayStore, LoadedProgram, type LoadOptions, runStages } from './program.ts';
+import { loadNative } from './native.ts';
+import { OnnxEngine } from './onnx.ts';
+import type { Reply, Request, WorkerOptions } from './pool.ts';
+import { ArrayStore, type Engine, type Loaded, runStages } from './program.ts';
 import type { Arrays } from './runtime.ts';
 
-const options = workerData as LoadOptions;
+const options = workerData as WorkerOptions;
 const port = parentPort!;
-const programs = new Map<number, LoadedProgram>();
+const engine = options === 'native' ? undefined : new OnnxEngine(ort, options);
+const load: Engine['load'] = async (program) => engine?.load(program) ?? loadNative(program);
+const programs = new Map<number, Loaded>();
 const store = new ArrayStore();
 
 async function answer(request: Request): Promise<Arrays> {
   if ('load' in request) {
-    programs.set(request.program, await LoadedProgram.load(ort, request.load, options));
+    programs.set(request.program, await load(request.load));
     return {};
   }
   if ('end' in request) {

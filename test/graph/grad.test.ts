@@ -27,7 +27,7 @@ import {
   valueAndGrad,
 } from '../../src/graph/index.ts';
 import { nodesOf } from '../../src/graph/trace.ts';
-import { lowerProgram } from '../../src/runtime/program.ts';
+import { lowerProgram } from '../../src/runtime/onnx.ts';
 import { assertClose } from './contract.ts';
 
 const f64 = (...values: number[]): Float64Array => Float64Array.of(...values);

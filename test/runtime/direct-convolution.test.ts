@@ -9,15 +9,17 @@ import { probe } from '../../src/onnx/direct-convolution.ts';
 import { ModelBuilder } from '../../src/onnx/model.ts';
 import { LocalRuntime } from '../../src/runtime/local.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
-import { lowerProgram } from '../../src/runtime/program.ts';
+import { lowerProgram, OnnxEngine } from '../../src/runtime/onnx.ts';
 
 const direct = await nodeRuntime();
-const plain = new LocalRuntime(ort, {
-  provider: 'cpu',
-  executionProvider: 'cpu',
-  threads: 1,
-  writesInPlace: true,
-});
+const plain = new LocalRuntime(
+  new OnnxEngine(ort, {
+    provider: 'cpu',
+    executionProvider: 'cpu',
+    threads: 1,
+    writesInPlace: true,
+  }),
+);
 after(() => Promise.all([direct.dispose(), plain.dispose()]));
 
 /** Convolution, its gradients, and a gradient of those, on images and filters of one size. */

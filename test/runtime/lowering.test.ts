@@ -23,7 +23,7 @@ import {
 } from '../../src/graph/index.ts';
 import { size } from '../../src/graph/type.ts';
 import { nodeRuntime } from '../../src/node.ts';
-import { lowerProgram } from '../../src/runtime/program.ts';
+import { lowerProgram } from '../../src/runtime/onnx.ts';
 import { assertClose } from '../graph/contract.ts';
 
 const runtime = await nodeRuntime();
@@ -136,7 +136,9 @@ test('small parts of a vector side by side cross together, large ones by themsel
   const graph = trace({ v: float32(9065) }, ({ v }) => ({
     y: concat(sizes.map((length, i) => mul(slice(v, [offsets[i]!], [length]), i + 1))),
   }));
-  const { feeds, fetches } = lowerProgram(graph, { provider: 'cpu' });
+  const { code } = lowerProgram(graph, { provider: 'cpu' });
+  assert.ok(code.kind === 'onnx');
+  const { feeds, fetches } = code;
   for (const bindings of [feeds, fetches]) {
     assert.deepEqual(
       bindings.map(({ offset, type }) => [offset, ...type.shape]),

@@ -24,7 +24,8 @@ import {
   squaredError,
 } from '../../src/nn/index.ts';
 import { adam } from '../../src/optim/index.ts';
-import { ArrayStore, LoadedProgram, lowerProgram } from '../../src/runtime/program.ts';
+import { LoadedModel, lowerProgram } from '../../src/runtime/onnx.ts';
+import { ArrayStore } from '../../src/runtime/program.ts';
 import { webRuntime } from '../../src/runtime/web.ts';
 import { cases } from '../graph/cases.ts';
 import { assertClose, caseGraph, caseInputs, floatsOf } from '../graph/contract.ts';
@@ -85,12 +86,12 @@ for (const [name, [model, loss, target]] of Object.entries(networks)) {
     assert.deepEqual(again.model, program.model); // lowering is a function of the program
     const inputs = stepInputs(model, program.inputs);
     const threads = { provider: 'cpu', threads: 1 } as const;
-    const here = await LoadedProgram.load(native, program, {
+    const here = await LoadedModel.load(native, program, {
       ...threads,
       executionProvider: 'cpu',
       writesInPlace: true,
     });
-    const there = await LoadedProgram.load(web, program, {
+    const there = await LoadedModel.load(web, program, {
       ...threads,
       executionProvider: 'wasm',
       writesInPlace: false,

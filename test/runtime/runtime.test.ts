@@ -24,7 +24,7 @@ import { omniglotNet, softmaxCrossEntropy } from '../../src/nn/index.ts';
 import { adam, freshState } from '../../src/optim/index.ts';
 import { LocalRuntime } from '../../src/runtime/local.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
-import type { OnnxRuntime } from '../../src/runtime/program.ts';
+import { OnnxEngine, type OnnxRuntime } from '../../src/runtime/onnx.ts';
 import type { Provider, Runtime, Stage } from '../../src/runtime/runtime.ts';
 import { schedule } from '../../src/runtime/schedule.ts';
 
@@ -259,12 +259,14 @@ test('a program that fails to load is forgotten, one that loads is loaded once',
       },
     },
   };
-  const runtime = new LocalRuntime(flaky, {
-    provider: 'cpu',
-    executionProvider: 'cpu',
-    threads: 1,
-    writesInPlace: true,
-  });
+  const runtime = new LocalRuntime(
+    new OnnxEngine(flaky, {
+      provider: 'cpu',
+      executionProvider: 'cpu',
+      threads: 1,
+      writesInPlace: true,
+    }),
+  );
   const attempts = await Promise.allSettled([runtime.compile(double()), runtime.compile(double())]);
   assert.deepEqual(
     attempts.map(({ status }) => status),

@@ -5,11 +5,11 @@
  */
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
-import { writeAtomically } from '../../data/folders.ts';
 import { miniBatches } from '../../data/mini-batches.ts';
 import { Random } from '../../data/random.ts';
 import { decodeSafetensors, encodeSafetensors } from '../../data/safetensors.ts';
 import type { TaskSource } from '../../data/task.ts';
+import { writeAtomically } from '../../files.ts';
 import { mul, sigmoid } from '../../graph/elementwise.ts';
 import { mapRecord } from '../../graph/trace.ts';
 import type { TypedArray } from '../../graph/type.ts';

@@ -5,9 +5,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
-import { writeAtomically } from '../../data/folders.ts';
 import { lockFile } from '../../data/lock.ts';
 import { DataError, OptionError } from '../../errors.ts';
+import { writeAtomically } from '../../files.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
 import type { Done, Json, Plan, Report, Unit, UnitContext } from './experiment.ts';
 

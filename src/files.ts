@@ -4,7 +4,7 @@ import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { env, platform } from 'node:process';
 import envPaths from 'env-paths';
-import { DataError } from '../errors.ts';
+import { DataError } from './errors.ts';
 
 /** Fetched data sets: `ANOLE_DATA` if set, else the system's folder such as `~/.local/share/anole`. */
 export function dataFolder(): string {

@@ -1,0 +1,91 @@
+/** What a program does, one operation after another, before it is written in C. */
+import type { DType } from '../graph/type.ts';
+import { collapse, isSideBySide, isWhole, Memory, type Region, sideBySide, wholeOf } from './regions.ts';
+
+/**
+ * The same expression for each of `count` elements. Several over the same elements become one loop: what one
+ * writes and another reads at the same places then stays in registers.
+ */
+export interface Elementwise {
+  readonly kind: 'elementwise';
+  readonly count: number;
+  readonly dtype: DType;
+  readonly operands: readonly Region[];
+  /** In C, from the operands of an element. */
+  readonly expression: (operands: readonly string[]) => string;
+  /** Where the elements go; with a reduction, several to one place. */
+  readonly target: Region;
+  readonly reduction?: 'sum' | 'max';
+  /** Writes again where earlier operations have written. */
+  readonly overwrites?: boolean;
+}
+
+/** A function of its own. */
+export interface Call {
+  readonly kind: 'call';
+  readonly reads: readonly Region[];
+  readonly writes: readonly Region[];
+  /** Memory for the time of the call. */
+  readonly scratch?: readonly Memory[];
+  /** Types of the function's pointers are those of reads, writes and scratch, in this order. */
+  readonly code: Code;
+}
+
+/** The body of a function whose pointers are named `names`; `fail` leaves it when an index is out of range. */
+export type Code = (names: { reads: string[]; writes: string[]; scratch: string[] }) => string;
+
+export type Operation = Elementwise | Call;
+
+export function writesOf(operation: Operation): readonly Region[] {
+  return operation.kind === 'call' ? operation.writes : [operation.target];
+}
+
+export function readsOf(operation: Operation): readonly Region[] {
+  return operation.kind === 'call' ? operation.reads : operation.operands;
+}
+
+/** Operations in order, and memories that begin with zeros, which nobody else may have written to. */
+export class Operations {
+  readonly list: Operation[] = [];
+  /** Memories of which only a part is written: the rest stays 0. By what the written part looks like. */
+  readonly zeroed = new Map<Memory, string>();
+
+  /** What operations write. */
+  readonly #made = new Set<Memory>();
+
+  add(operation: Operation): void {
+    this.list.push(operation);
+    for (const { memory } of writesOf(operation)) this.#made.add(memory);
+  }
+
+  /** Lets a value be made as a stretch of a larger memory; false where it must stay what it is. */
+  place(region: Region, within: { readonly memory: Memory; readonly offset: number }): boolean {
+    const { memory } = region;
+    const isFree = memory.within === undefined && this.#made.has(memory) && !this.zeroed.has(memory);
+    if (!isFree || !isWhole(region)) return false;
+    memory.within = within;
+    this.#made.add(within.memory);
+    return true;
+  }
+
+  /** An elementwise operation into a memory of its own. */
+  elementwise(operation: Omit<Elementwise, 'kind' | 'target'>): Region {
+    const target = wholeOf(new Memory(operation.dtype, operation.count));
+    this.add({ kind: 'elementwise', ...operation, target });
+    return target;
+  }
+
+  copy(from: Region, target: Region, count: number, overwrites = false): void {
+    const { dtype } = from.memory;
+    const expression = ([x]: readonly string[]) => x!;
+    this.add({ kind: 'elementwise', count, dtype, operands: [from], expression, target, overwrites });
+  }
+
+  /** The same elements side by side: where they are, or copied. */
+  sideBySide(region: Region, count: number): Region {
+    if (isSideBySide(collapse(region.axes))) return { ...region, axes: sideBySide(count) };
+    const target = wholeOf(new Memory(region.memory.dtype, count));
+    this.copy(region, target, count);
+    return target;
+  }
+}

@@ -1,0 +1,463 @@
+/** A program in C: a function for each loop or call, and one that calls them in order. */
+
+import type { Tensor } from '../graph/tensor.ts';
+import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
+import { type DType, size, type TensorType, type TypedArray } from '../graph/type.ts';
+import { arrange, type Tenant } from './arena.ts';
+import { typeNames } from './expressions.ts';
+import { type Kernel, Kernels } from './kernels.ts';
+import { loopCode } from './loops.ts';
+import { type Call, type Elementwise, Operations, readsOf, writesOf } from './operations.ts';
+import { prelude } from './prelude.ts';
+import { Blocks, type Machine } from './products.ts';
+import { bytesOf, extentOf, homeOf, isWhole, lengthOf, Memory, type Region, wholeOf } from './regions.ts';
+import { translate } from './translate.ts';
+
+/** A program as the compiler takes it. */
+export interface NativeProgram {
+  readonly source: string;
+  /** Bytes of memory a run needs; all 0 before the first. */
+  readonly arenaBytes: number;
+  /** The program's long constants. */
+  readonly constants: Uint8Array;
+}
+
+/** What comes before the arrays among the pointers that a program is given. */
+const firstArray = 2;
+
+/** Bytes at the arena's start: whether an index was out of range. Bytes at the end that may be read, but are nobody's. */
+const statusBytes = 64;
+const slackBytes = 64;
+
+/**
+ * Writes a program. Its function `run` takes pointers to the arena, the constants, and the arrays `inputs` and `outputs`
+ * in their order.
+ */
+export function writeProgram(
+  program: Graph | Loop,
+  machine: Machine,
+  inputs: Readonly<Record<string, TensorType>>,
+  outputs: Readonly<Record<string, TensorType>>,
+): NativeProgram {
+  return new Writer(machine, inputs, outputs).write(program);
+}
+
+/** A part of the program whose kernels run in one order: a graph, or the body or the end of a loop. */
+interface Section {
+  readonly order: readonly Kernel[];
+  readonly kernels: Kernels;
+  readonly operations: Operations;
+}
+
+class Writer {
+  readonly #blocks: Blocks;
+  readonly #constants = new Map<Memory, TypedArray>();
+  readonly #inputs: Readonly<Record<string, Memory>>;
+  readonly #outputs: Readonly<Record<string, Memory>>;
+  /** Expressions for the address of a memory's first byte. */
+  readonly #addresses = new Map<Memory, string>();
+  /** Functions by their text after the name. */
+  readonly #functions = new Map<string, string>();
+  #arenaEnd = statusBytes;
+  readonly #pool: { data: TypedArray; offset: number }[] = [];
+  #poolEnd = 0;
+
+  constructor(
+    machine: Machine,
+    inputs: Readonly<Record<string, TensorType>>,
+    outputs: Readonly<Record<string, TensorType>>,
+  ) {
+    this.#blocks = new Blocks(machine);
+    const memoryOf = ({ dtype, shape }: TensorType) => new Memory(dtype, size(shape));
+    this.#inputs = mapRecord(inputs, memoryOf);
+    this.#outputs = mapRecord(outputs, memoryOf);
+    [...Object.values(this.#inputs), ...Object.values(this.#outputs)].forEach((memory, i) => {
+      this.#addresses.set(memory, `arrays[${firstArray + i}]`);
+    });
+  }
+
+  write(program: Graph | Loop): NativeProgram {
+    const main = 'body' in program ? this.#loop(program) : this.#graph(program);
+    const functions = [...this.#functions].map(([text, name]) => text.replace('NAME', name));
+    const source = [
+      prelude,
+      this.#blocks.code,
+      ...functions,
+      entry(main, firstArray + Object.keys(this.#inputs).length + Object.keys(this.#outputs).length),
+    ].join('\n');
+    return { source, arenaBytes: this.#arenaEnd + slackBytes, constants: this.#poolBytes() };
+  }
+
+  #graph(graph: Graph): string {
+    const inputs = mapRecord(graph.inputs, (_, name) => this.#inputs[name]!);
+    const section = this.#section(graph, inputs, (operations, regions) => {
+      this.#deliver(graph, operations, regions);
+    });
+    return this.#statements(section, this.#arenaEnd);
+  }
+
+  #loop({ body, end }: Loop): string {
+    const round = new Memory('int32', 1);
+    // What is carried from round to round lies where the end returns it, if it does so unchanged.
+    const carried = mapRecord(body.outputs, ({ dtype, size }) => new Memory(dtype, size));
+    const atEnd = mapRecord(end.inputs, (_, name) => carried[name] ?? this.#inputs[name]!);
+    const last = this.#section(end, atEnd, (operations, regions) => {
+      this.#deliver(end, operations, regions, carried);
+    });
+    const inBody = mapRecord(body.inputs, (_, name) =>
+      name === 'round' ? round : (carried[name] ?? this.#inputs[name]!),
+    );
+    const each = this.#section(
+      body,
+      inBody,
+      (operations, regions) => this.#separate(body, carried, operations, regions),
+      (operations, regions, kernels) => this.#carryOn(body, carried, { operations, regions, kernels }),
+    );
+    for (const memory of [round, ...Object.values(carried)]) this.#settle(memory);
+    const start = Object.entries(carried).flatMap(([name, memory]) => {
+      const given = this.#inputs[name];
+      return given === undefined
+        ? []
+        : [
+            `  __builtin_memcpy(${this.#address(memory)}, ${this.#address(given)}, ${memory.size * bytesOf[memory.dtype]});\n`,
+          ];
+    });
+    const scalar = (name: string) => `*(const int *)${this.#address(this.#inputs[name]!)}`;
+    const floor = this.#arenaEnd;
+    const statements = this.#statements(each, floor);
+    const counter = `*(int *)${this.#address(round)}`;
+    return `${start.join('')}  for (int rounds = ${scalar('rounds')}, done = 0; done < rounds; done++) {
+  ${counter} = ${scalar('firstRound')} + done;
+${statements}  }
+${this.#statements(last, floor)}`;
+  }
+
+  /** Translates a graph, lets its outputs be delivered, and puts what it does in order. */
+  #section(
+    graph: Graph,
+    inputs: Readonly<Record<string, Memory>>,
+    before: (operations: Operations, regions: Map<Tensor, Region>) => void,
+    after?: (operations: Operations, regions: ReadonlyMap<Tensor, Region>, kernels: Kernels) => void,
+  ): Section {
+    const operations = new Operations();
+    const given = new Map(
+      Object.entries(graph.inputs).map(([name, node]) => [node as Tensor, wholeOf(inputs[name]!)]),
+    );
+    const foreign = new Set([
+      ...Object.values(this.#inputs),
+      ...Object.values(this.#outputs),
+      ...Object.values(inputs),
+    ]);
+    const isForeign = (memory: Memory) => foreign.has(memory);
+    const regions = translate(graph, given, {
+      operations,
+      blocks: this.#blocks,
+      constants: this.#constants,
+      isForeign,
+    });
+    before(operations, regions);
+    const kernels = new Kernels(operations.list);
+    after?.(operations, regions, kernels);
+    return { order: kernels.inOrder(), kernels, operations };
+  }
+
+  /** Brings outputs into their arrays: they are made there, or copied. */
+  #deliver(
+    { outputs }: Graph,
+    operations: Operations,
+    regions: ReadonlyMap<Tensor, Region>,
+    carried: Readonly<Record<string, Memory>> = {},
+  ): void {
+    for (const [name, node] of Object.entries(outputs)) {
+      const memory = this.#outputs[name]!;
+      const region = regions.get(node)!;
+      const own = carried[name];
+      if (own !== undefined && region.memory === own && isWhole(region)) own.within = { memory, offset: 0 };
+      else if (!operations.place(region, { memory, offset: 0 })) {
+        operations.copy(region, wholeOf(memory), memory.size);
+      }
+    }
+  }
+
+  /** Copies what a round hands on without making it, before others write over it. */
+  #separate(
+    { outputs }: Graph,
+    carried: Readonly<Record<string, Memory>>,
+    operations: Operations,
+    regions: Map<Tensor, Region>,
+  ): void {
+    const held = Object.values(carried);
+    for (const [name, node] of Object.entries(outputs)) {
+      const region = regions.get(node)!;
+      if (!held.includes(region.memory) || (region.memory === carried[name] && isWhole(region))) continue;
+      const target = wholeOf(new Memory(node.dtype, node.size));
+      operations.copy(region, target, node.size);
+      regions.set(node, target);
+    }
+  }
+
+  /**
+   * Lets what a round makes take the place of what it was made from. A stretch can be made there at once if everybody
+   * else has read the old one by then; otherwise it is copied at the end of the round.
+   */
+  #carryOn(
+    body: Graph,
+    carried: Readonly<Record<string, Memory>>,
+    {
+      operations,
+      regions,
+      kernels,
+    }: { operations: Operations; regions: ReadonlyMap<Tensor, Region>; kernels: Kernels },
+  ): void {
+    const copied: { region: Region; target: Region }[] = [];
+    const pieces: { piece: Memory; target: Memory; offset: number }[] = [];
+    const made = new Map(
+      operations.list.flatMap((operation) =>
+        writesOf(operation).map(({ memory }) => [memory, operation] as const),
+      ),
+    );
+    for (const [name, node] of Object.entries(body.outputs)) {
+      const target = carried[name]!;
+      const region = regions.get(node)!;
+      if (region.memory === target && isWhole(region)) continue;
+      const parts = [...made.keys()].filter(({ within }) => within?.memory === region.memory);
+      const isFree =
+        isWhole(region) && region.memory.within === undefined && !operations.zeroed.has(region.memory);
+      if (!isFree || (parts.length === 0 && !made.has(region.memory))) {
+        copied.push({ region, target: wholeOf(target) });
+      } else if (parts.length === 0 || made.has(region.memory)) {
+        pieces.push({ piece: region.memory, target, offset: 0 });
+      } else {
+        for (const piece of parts) pieces.push({ piece, target, offset: piece.within!.offset });
+      }
+    }
+    for (const { piece, target, offset } of pieces) {
+      if (this.#takesPlace(piece, target, offset, kernels)) piece.within = { memory: target, offset };
+      else {
+        piece.within = undefined;
+        const { axes } = wholeOf(piece);
+        copied.push({ region: wholeOf(piece), target: { memory: target, offset, axes } });
+      }
+    }
+    const all = [...kernels.all];
+    for (const { region, target } of copied) {
+      const { dtype } = region.memory;
+      const count = lengthOf(target.axes);
+      const kernel = kernels.append({
+        kind: 'elementwise',
+        count,
+        dtype,
+        operands: [region],
+        expression: ([x]) => x!,
+        target,
+      });
+      for (const other of all) kernel.after.add(other);
+    }
+  }
+
+  /** Orders the readers of a stretch before what makes the new one; false where that is impossible. */
+  #takesPlace(piece: Memory, target: Memory, offset: number, kernels: Kernels): boolean {
+    const makers = [...kernels.makersOf(piece)];
+    const overlaps = (region: Region) => {
+      if (region.memory !== target) return false;
+      const { first, last } = extentOf(region);
+      return last >= offset && first < offset + piece.size;
+    };
+    const pairs: [Kernel, Kernel][] = [];
+    for (const reader of kernels.all) {
+      for (const maker of makers) {
+        const read = reader.operations.flatMap(readsOf).filter(overlaps);
+        if (read.length === 0) continue;
+        if (reader === maker) {
+          const isSamePlace = ({ offset: start, axes }: Region) =>
+            start === offset &&
+            maker.loop !== undefined &&
+            lengthOf(axes) === piece.size &&
+            isWhole({ memory: piece, offset: 0, axes });
+          const isElementwise = kernels.elementwiseMaker(piece) === maker;
+          if (!isElementwise || !read.every(isSamePlace)) return false;
+        } else {
+          if (kernels.precedes(maker, reader)) return false;
+          pairs.push([reader, maker]);
+        }
+      }
+    }
+    for (const [reader, maker] of pairs) maker.after.add(reader);
+    return true;
+  }
+
+  /** Gives a memory a place that is its own for good. */
+  #settle(memory: Memory): void {
+    const { memory: home } = homeOf(memory);
+    if (this.#addresses.has(home)) return;
+    this.#addresses.set(home, `arrays[0] + ${this.#arenaEnd}`);
+    this.#arenaEnd += Math.ceil((home.size * bytesOf[home.dtype]) / 64) * 64;
+  }
+
+  /** Calls in order, with places for what lives only between them, from `floor` on. */
+  #statements({ order, kernels, operations }: Section, floor: number): string {
+    const stored = this.#storedIn(order, kernels);
+    const isStored = (memory: Memory) =>
+      stored.has(memory) || memory.within !== undefined || this.#addresses.has(memory);
+    const calls = order.map((kernel) => {
+      const loop = kernel.loop;
+      return loop === undefined ? this.#call(kernel.call!) : this.#loopKernel(loop, isStored);
+    });
+    this.#arrange(calls, operations, floor);
+    return calls
+      .map(({ name, pointers }) => {
+        const values = pointers.map(({ region, isWritten }) => this.#pointer(region, isWritten));
+        return `  ${name}(${[...values, '(int *)arrays[0]'].join(', ')});\n`;
+      })
+      .join('');
+  }
+
+  /** What is read from memory: by another kernel, or otherwise than it is made. */
+  #storedIn(order: readonly Kernel[], kernels: Kernels): Set<Memory> {
+    const stored = new Set<Memory>();
+    for (const kernel of order) {
+      for (const region of kernel.operations.flatMap(readsOf)) {
+        const isLocal = isWhole(region) && kernels.elementwiseMaker(region.memory) === kernel;
+        if (!isLocal) stored.add(region.memory);
+      }
+      for (const operation of kernel.operations) {
+        if (operation.kind === 'call' || operation.reduction !== undefined || !isWhole(operation.target)) {
+          for (const { memory } of writesOf(operation)) stored.add(memory);
+        }
+      }
+    }
+    return stored;
+  }
+
+  #arrange(calls: readonly Called[], operations: Operations, floor: number): void {
+    const lives = new Map<Memory, { from: number; to: number }>();
+    calls.forEach(({ pointers }, moment) => {
+      for (const { region } of pointers) {
+        const { memory } = homeOf(region.memory);
+        if (this.#constants.has(memory)) this.#addresses.set(memory, this.#constantAddress(memory));
+        if (this.#addresses.has(memory)) continue;
+        const life = lives.get(memory);
+        if (life === undefined) lives.set(memory, { from: moment, to: moment });
+        else life.to = moment;
+      }
+    });
+    const tenants = [...lives].map(([memory, life]): Tenant & { memory: Memory } => ({
+      ...life,
+      memory,
+      bytes: memory.size * bytesOf[memory.dtype],
+      kind: operations.zeroed.get(memory) ?? '',
+    }));
+    const { places, end } = arrange(tenants, floor);
+    for (const [{ memory }, place] of places) this.#addresses.set(memory, `arrays[0] + ${place}`);
+    this.#arenaEnd = Math.max(this.#arenaEnd, end);
+  }
+
+  #loopKernel(loop: readonly Elementwise[], isStored: (memory: Memory) => boolean): Called {
+    const { body, pointers } = loopCode(loop, { isStored, constants: this.#constants });
+    const names = pointers.map((_, i) => `p${i}`);
+    return { name: this.#function(body, pointers, names), pointers };
+  }
+
+  #call({ reads, writes, scratch = [], code }: Call): Called {
+    const pointers = [
+      ...reads.map((region) => ({ region, isWritten: false })),
+      ...[...writes, ...scratch.map(wholeOf)].map((region) => ({ region, isWritten: true })),
+    ];
+    const names = pointers.map((_, i) => `p${i}`);
+    const body = code({
+      reads: names.slice(0, reads.length),
+      writes: names.slice(reads.length, reads.length + writes.length),
+      scratch: names.slice(reads.length + writes.length),
+    });
+    return { name: this.#function(body, pointers, names), pointers };
+  }
+
+  /** The name of a function; equal ones are written once. */
+  #function(body: string, pointers: Called['pointers'], names: readonly string[]): string {
+    const parameters = pointers.map(({ region, isWritten }, i) => {
+      return `${pointerType(region.memory.dtype, isWritten)}${names[i]}`;
+    });
+    const text = `static __attribute__((noinline)) void NAME(${[...parameters, 'int *status'].join(', ')}) {\n${body}}\n`;
+    const known = this.#functions.get(text);
+    if (known !== undefined) return known;
+    const name = `f${this.#functions.size}`;
+    this.#functions.set(text, name);
+    return name;
+  }
+
+  #pointer({ memory, offset }: Region, isWritten: boolean): string {
+    const home = homeOf(memory);
+    const type = pointerType(memory.dtype, isWritten);
+    const start = home.offset + offset;
+    return `(${type.trim()})(${this.#addresses.get(home.memory)!})${start === 0 ? '' : ` + ${start}`}`;
+  }
+
+  #address(memory: Memory): string {
+    const home = homeOf(memory);
+    return `(${this.#addresses.get(home.memory)!} + ${home.offset * bytesOf[memory.dtype]})`;
+  }
+
+  /** Where a constant lies among all; equal data once. */
+  #constantAddress(memory: Memory): string {
+    const data = this.#constants.get(memory)!;
+    let known = this.#pool.find((other) => other.data === data);
+    if (known === undefined) {
+      known = { data, offset: this.#poolEnd };
+      this.#pool.push(known);
+      this.#poolEnd += Math.ceil(data.byteLength / 64) * 64;
+    }
+    return `arrays[1] + ${known.offset}`;
+  }
+
+  #poolBytes(): Uint8Array {
+    const bytes = new Uint8Array(this.#poolEnd + slackBytes);
+    for (const { data, offset } of this.#pool) {
+      bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
+    }
+    return bytes;
+  }
+}
+
+/** A call of a function. */
+interface Called {
+  readonly name: string;
+  readonly pointers: readonly { readonly region: Region; readonly isWritten: boolean }[];
+}
+
+function pointerType(dtype: DType, isWritten: boolean): string {
+  return `${isWritten ? '' : 'const '}${typeNames[dtype]} *`;
+}
+
+/** `run`, and what makes it a function that Node can call: its interface for native code, as far as it is used. */
+function entry(main: string, arrays: number): string {
+  return `
+static int run(char *const *arrays) {
+  *(int *)arrays[0] = 0;
+${main}  return *(const int *)arrays[0];
+}
+
+typedef struct napi_env_ *napi_env;
+typedef struct napi_value_ *napi_value;
+typedef struct napi_callback_info_ *napi_callback_info;
+typedef napi_value (*napi_callback)(napi_env, napi_callback_info);
+int napi_get_cb_info(napi_env, napi_callback_info, __SIZE_TYPE__ *, napi_value *, napi_value *, void **);
+int napi_get_typedarray_info(napi_env, napi_value, int *, __SIZE_TYPE__ *, void **, napi_value *, __SIZE_TYPE__ *);
+int napi_create_int32(napi_env, int, napi_value *);
+int napi_create_function(napi_env, const char *, __SIZE_TYPE__, napi_callback, void *, napi_value *);
+
+enum { most = ${arrays} };
+static napi_value call(napi_env env, napi_callback_info info) {
+  __SIZE_TYPE__ count = most;
+  napi_value given[most], result;
+  void *arrays[most];
+  int failed = napi_get_cb_info(env, info, &count, given, 0, 0) || count != most;
+  for (__SIZE_TYPE__ i = 0; !failed && i < count; i++) failed = napi_get_typedarray_info(env, given[i], 0, 0, &arrays[i], 0, 0);
+  napi_create_int32(env, failed ? -1 : run((char *const *)arrays), &result);
+  return result;
+}
+__attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
+  napi_value run_function;
+  return napi_create_function(env, "run", 3, call, 0, &run_function) ? exports : run_function;
+}
+`;
+}

@@ -1,0 +1,80 @@
+/** Programs as machine code, made by the C compiler of the machine. */
+import { createRequire } from 'node:module';
+import { DataError, OptionError } from '../errors.ts';
+import type { Graph, Loop } from '../graph/trace.ts';
+import { mapRecord } from '../graph/trace.ts';
+import type { TypedArray } from '../graph/type.ts';
+import { writeProgram } from '../native/program.ts';
+import { buildLibrary, type Compiler, findCompiler } from './compiler.ts';
+import {
+  type ArrayStore,
+  borderOf,
+  checked,
+  type Engine,
+  type Loaded,
+  type Program,
+  prepare,
+} from './program.ts';
+import type { Arrays } from './runtime.ts';
+
+/** What a library exports: 0 when it ran, 1 when an index was out of range. */
+type Run = (arena: Uint8Array, constants: Uint8Array, ...arrays: TypedArray[]) => number;
+
+const require = createRequire(import.meta.url);
+
+/** @throws {OptionError} where there is no C compiler */
+export async function nativeEngine(): Promise<Engine> {
+  const compiler = await findCompiler();
+  if (compiler === undefined) {
+    throw new OptionError(
+      'device: "native" needs a C compiler, and neither CC nor cc is one: install one (apt-get install gcc), or use cpu',
+    );
+  }
+  return new NativeEngine(compiler);
+}
+
+class NativeEngine implements Engine {
+  readonly provider = 'native';
+  readonly #compiler: Compiler;
+
+  constructor(compiler: Compiler) {
+    this.#compiler = compiler;
+  }
+
+  async prepare(program: Graph | Loop): Promise<Program> {
+    const { inputs, outputs } = borderOf(program);
+    const written = writeProgram(prepare(program), this.#compiler.machine, inputs, outputs);
+    const library = await buildLibrary(this.#compiler, written.source);
+    const { arenaBytes, constants } = written;
+    return { inputs, outputs, model: constants, code: { kind: 'native', library, arenaBytes } };
+  }
+
+  async load(program: Program): Promise<Loaded> {
+    return loadNative(program);
+  }
+}
+
+/** Loads a program that was made elsewhere. */
+export function loadNative({ inputs, outputs, model, code }: Program): Loaded {
+  if (code.kind !== 'native') throw new Error('internal: not a native program');
+  const run = require(code.library) as Run;
+  const arena = new Uint8Array(code.arenaBytes);
+  return {
+    inputs: Object.keys(inputs),
+    outputs: Object.keys(outputs),
+    async run(arrays: Arrays, store: ArrayStore, wanted = new Set(Object.keys(outputs))): Promise<Arrays> {
+      const given = mapRecord(inputs, (type, name) => checked(name, type, arrays[name]));
+      if (!Object.keys(outputs).some((name) => wanted.has(name))) return {}; // nobody needs it
+      const results = mapRecord(outputs, (type) => store.take(type));
+      const status = run(arena, model, ...Object.values(given), ...Object.values(results));
+      if (status === 1)
+        throw new DataError(
+          'run: an index is out of range: indices count from 0 up to the length of their axis',
+        );
+      if (status !== 0) throw new Error('internal: a program was not given its arrays');
+      for (const [name, array] of Object.entries(results)) if (!wanted.has(name)) store.give(array);
+      return Object.fromEntries(Object.entries(results).filter(([name]) => wanted.has(name)));
+    },
+    async release() {},
+  };
+}
