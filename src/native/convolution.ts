@@ -45,18 +45,15 @@ function bordered(
   ];
   const [tall, wide] = [height + low[0] + high[0], width + low[1] + high[1]];
   const shape = [count, tall, wide, channels];
-  const memory = new Memory(region.memory.dtype, size(shape));
   const places = strides(shape);
   const window = {
-    memory,
     offset: low[0] * places[1]! + low[1] * places[2]!,
     axes: collapse(
       [count, height, width, channels].map((length, axis) => ({ length, stride: places[axis]! })),
     ),
   };
-  operations.zeroed.set(memory, JSON.stringify([memory.dtype, shape, window.offset, window.axes]));
-  operations.copy(region, window, pixels);
-  return { region: wholeOf(memory), height: tall, width: wide, channels, count };
+  const memory = operations.bordered(region, size(shape), window);
+  return { region: memory, height: tall, width: wide, channels, count };
 }
 
 type Geometry = OperatorAttributes['conv2d'];

@@ -1,6 +1,15 @@
 /** What a program does, one operation after another, before it is written in C. */
 import type { DType } from '../graph/type.ts';
-import { collapse, isSideBySide, isWhole, Memory, type Region, sideBySide, wholeOf } from './regions.ts';
+import {
+  collapse,
+  isSideBySide,
+  isWhole,
+  lengthOf,
+  Memory,
+  type Region,
+  sideBySide,
+  wholeOf,
+} from './regions.ts';
 
 /**
  * The same expression for each of `count` elements. Several over the same elements become one loop: what one
@@ -50,6 +59,9 @@ export class Operations {
   /** Memories of which only a part is written: the rest stays 0. By what the written part looks like. */
   readonly zeroed = new Map<Memory, string>();
 
+  /** Values that also stand in a larger memory, with something around them. */
+  readonly #windows = new Map<Memory, Region>();
+  readonly #bordered = new Map<string, Region>();
   /** What operations write. */
   readonly #made = new Set<Memory>();
 
@@ -79,6 +91,38 @@ export class Operations {
     const { dtype } = from.memory;
     const expression = ([x]: readonly string[]) => x!;
     this.add({ kind: 'elementwise', count, dtype, operands: [from], expression, target, overwrites });
+  }
+
+  /**
+   * A memory of zeros with a region's elements in a window of it, at `offset` along `axes`; the same one for the same
+   * request. What reads the value element by element reads it there from now on, so that it need not stand twice.
+   */
+  bordered(region: Region, size: number, { offset, axes }: Pick<Region, 'offset' | 'axes'>): Region {
+    const { dtype } = region.memory;
+    const geometry = JSON.stringify([dtype, size, offset, axes]);
+    const key = `${this.#numberOf(region.memory)} ${region.offset} ${JSON.stringify(region.axes)} ${geometry}`;
+    const known = this.#bordered.get(key);
+    if (known !== undefined) return known;
+    const memory = new Memory(dtype, size);
+    const window = { memory, offset, axes };
+    this.zeroed.set(memory, geometry);
+    this.copy(region, window, lengthOf(axes));
+    if (isWhole(region)) this.#windows.set(region.memory, window);
+    this.#bordered.set(key, wholeOf(memory));
+    return wholeOf(memory);
+  }
+
+  /** Where a value is best read element by element. */
+  nearest(region: Region): Region {
+    return (isWhole(region) ? this.#windows.get(region.memory) : undefined) ?? region;
+  }
+
+  readonly #numbers = new Map<Memory, number>();
+
+  #numberOf(memory: Memory): number {
+    const number = this.#numbers.get(memory) ?? this.#numbers.size;
+    this.#numbers.set(memory, number);
+    return number;
   }
 
   /** The same elements side by side: where they are, or copied. */

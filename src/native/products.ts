@@ -50,13 +50,18 @@ function columnBlocks(
 export class Blocks {
   readonly #machine: Machine;
   readonly #functions = new Map<string, string>();
+  /** Functions around them, by their text after the name. */
+  readonly #wrappers = new Map<string, string>();
 
   constructor(machine: Machine) {
     this.#machine = machine;
   }
 
   get code(): string {
-    return [...this.#functions.values()].join('');
+    const wrappers = [...this.#wrappers].map(
+      ([text, name]) => `static __attribute__((noinline)) void ${name}${text}`,
+    );
+    return [...this.#functions.values(), ...wrappers].join('');
   }
 
   get machine(): Machine {
@@ -102,7 +107,7 @@ ${each
     const [type, vector, lanes] = [typeNames[dtype], this.#vector(dtype), lanesOf(this.#machine, dtype)];
     this.#functions.set(
       name,
-      `static __attribute__((noinline)) void ${name}(long stretches, long stretch, long length, const ${type} *const *a, const ${type} *b, long right, ${type} *const *c, long width) {
+      `static inline __attribute__((always_inline)) void ${name}(long stretches, long stretch, long length, const ${type} *const *a, const ${type} *b, long right, ${type} *const *c, long width) {
   ${vector} sums[${rows}][${vectors}] = {0};
   for (long s = 0; s < stretches; s++) {
     const ${type} *row[${rows}];
@@ -125,7 +130,7 @@ ${each
     const [type, vector, lanes] = [typeNames[dtype], this.#vector(dtype), lanesOf(this.#machine, dtype)];
     this.#functions.set(
       name,
-      `static __attribute__((noinline)) void ${name}(const long *steps, const ${type} *a, const ${type} *b, ${type} *c, long below, long width, int adds) {
+      `static inline __attribute__((always_inline)) void ${name}(const long *steps, const ${type} *a, const ${type} *b, ${type} *c, long below, long width, int adds) {
   ${vector} sums[${rows}][${vectors}] = {0};
   for (long x = 0; x < steps[0]; x++) for (long y = 0; y < steps[1]; y++) {
     const ${type} *left = a + x * steps[3] + y * steps[4], *right = b + x * steps[6] + y * steps[7];
@@ -143,6 +148,43 @@ ${each
 `,
     );
     return name;
+  }
+
+  /**
+   * A function of its own around a block with everything known that can be: the compiler then steps by constants, which
+   * short sums need.
+   */
+  #around(parameters: string, call: string): string {
+    const text = `(${parameters}) { ${call} }\n`;
+    const known = this.#wrappers.get(text);
+    if (known !== undefined) return known;
+    const name = `block_${this.#wrappers.size}`;
+    this.#wrappers.set(text, name);
+    return name;
+  }
+
+  /** A function (left, b, result) for rows of a block that lie in known stretches. */
+  rowsOf(
+    dtype: DType,
+    block: Block,
+    sizes: readonly [stretches: number, stretch: number, length: number, right: number],
+    width: number,
+  ): string {
+    const type = typeNames[dtype];
+    const [stretches, stretch, length, right] = sizes;
+    return this.#around(
+      `const ${type} *const *a, const ${type} *b, ${type} *const *c`,
+      `${this.rows(dtype, block)}(${stretches}, ${stretch}, ${length}, a, b, ${right}, c, ${width});`,
+    );
+  }
+
+  /** A function (left, right, result, x, adds) for sums along three axes, of which the one at `cut` has x steps. */
+  columnsOf(dtype: DType, block: Block, steps: readonly string[], below: number, width: number): string {
+    const type = typeNames[dtype];
+    return this.#around(
+      `const ${type} *a, const ${type} *b, ${type} *c, long strip, int adds`,
+      `const long steps[9] = {${steps.join(', ')}}; ${this.columns(dtype, block)}(steps, a, b, c, ${below}, ${width}, adds);`,
+    );
   }
 }
 
@@ -173,7 +215,7 @@ export function rowProduct(
   const grid = commonGrid([rowsOfA, rowsOfC], count)!;
   const parts = columnBlocks(columns, blocks.machine, dtype).map(({ start, width, block }) => {
     const call = (rows: number) =>
-      `${blocks.rows(dtype, { ...block, rows })}(${stretches}, ${stretch}, ${length}, left, ${b} + ${start}, ${columns}, result, ${width});`;
+      `${blocks.rowsOf(dtype, { ...block, rows }, [stretches, stretch, length, columns], width)}(left, ${b} + ${start}, result);`;
     const tile = (rows: number) => `    const ${type} *left[${rows}];
     ${type} *result[${rows}];
     for (long i = 0; i < ${rows}; i++) {
@@ -244,46 +286,50 @@ export function columnProducts(
   ];
   const lengths = pad(grid.lengths, 1);
   const [stepsOfA, stepsOfB] = grid.strides.map((list) => pad(list, 0)) as [number[], number[]];
-  // The outermost axis that there is more than one of is gone along in strips.
+  // Strips of one axis: the outermost, or the one within it where that has enough rows by itself.
   const wanted = Math.max(1, Math.floor(stripBytes / (columns * bytesOf[dtype])));
-  const axis = lengths.findIndex((length) => length > 1);
-  const cut =
-    count <= 2 * wanted || axis < 0
-      ? 0
-      : lengths.slice(axis + 1).reduce((x, y) => x * y, 1) > wanted && axis < 2
-        ? axis + 1
-        : axis;
-  const inner = lengths.slice(cut + 1).reduce((x, y) => x * y, 1);
-  const strip =
-    count <= 2 * wanted ? lengths[cut]! : Math.max(1, Math.min(lengths[cut]!, Math.round(wanted / inner)));
-  const outer = cut > axis && axis >= 0 ? lengths[axis]! : 1;
-  const isCut = outer > 1 || strip < lengths[cut]!;
+  const within = (axis: number) => lengths.slice(axis + 1).reduce((x, y) => x * y, 1);
+  const outermost = Math.max(
+    0,
+    lengths.findIndex((length) => length > 1),
+  );
+  const isLong = count > 2 * wanted;
+  const cut = isLong && outermost < 2 && within(outermost) > wanted ? outermost + 1 : outermost;
+  const strip = isLong
+    ? Math.max(1, Math.min(lengths[cut]!, Math.round(wanted / within(cut))))
+    : lengths[cut]!;
+  const turns = cut === outermost ? 1 : lengths[outermost]!;
+  const isCut = turns > 1 || strip < lengths[cut]!;
+  const inStrip = lengths.map((length, axis) =>
+    axis < cut ? '1' : axis > cut || !isCut ? `${length}` : 'strip',
+  );
+  const steps = [...inStrip, ...stepsOfA.map(String), ...stepsOfB.map(String)];
   const body = products.flatMap((product) =>
     columnBlocks(columns, blocks.machine, dtype).flatMap(({ start, width, block }) => {
-      const call = (rows: number, row: string) =>
-        `${blocks.columns(dtype, { ...block, rows })}(steps, left + ${product.a} + ${row}, right + ${start}, ${c} + ${product.c} + ${row} * ${columns} + ${start}, ${columns}, ${width}, ${isCut ? 'adds' : 0});`;
+      const call = (rows: number, row: string) => {
+        const name = blocks.columnsOf(dtype, { ...block, rows }, steps, columns, width);
+        const result = `${c} + ${product.c + start} + ${row} * ${columns}`;
+        return `${name}(left + ${product.a} + ${row}, right + ${start}, ${result}, strip, ${isCut ? 'adds' : 0});`;
+      };
       const { rows } = block;
       const full = product.rows - (product.rows % rows);
       return [
-        ...(full > 0 ? [`    for (long row = 0; row < ${full}; row += ${rows}) ${call(rows, 'row')}`] : []),
-        ...(full < product.rows ? [`    ${call(product.rows - full, `${full}L`)}`] : []),
+        ...(full > 0 ? [`    for (long row = 0; row < ${full}; row += ${rows}) ${call(rows, 'row')}\n`] : []),
+        ...(full < product.rows ? [`    ${call(product.rows - full, `${full}L`)}\n`] : []),
       ];
     }),
   );
-  const within = lengths.map((length, i) => (i === axis && cut > axis ? 1 : length));
-  const steps = (length: string) =>
-    `const long steps[9] = {${[...within.with(cut, 0).map((n, i) => (i === cut ? length : n)), ...stepsOfA, ...stepsOfB].join(', ')}};`;
   const type = typeNames[dtype];
-  if (!isCut) {
-    return `  {\n    const ${type} *left = ${a}, *right = ${b};\n    ${steps(`${lengths[cut]}`)}\n${body.join('\n')}\n  }\n`;
-  }
-  return `  for (long outer = 0; outer < ${outer}; outer++) for (long first = 0; first < ${lengths[cut]}; first += ${strip}) {
-    const long length = ${lengths[cut]} - first < ${strip} ? ${lengths[cut]} - first : ${strip};
-    const int adds = outer > 0 || first > 0;
-    const ${type} *left = ${a} + outer * ${cut > axis ? stepsOfA[axis] : 0} + first * ${stepsOfA[cut]};
-    const ${type} *right = ${b} + outer * ${cut > axis ? stepsOfB[axis] : 0} + first * ${stepsOfB[cut]};
-    ${steps('length')}
-${body.join('\n')}
-  }
+  const [lengthCut, turnA, turnB] = [
+    lengths[cut]!,
+    turns > 1 ? stepsOfA[outermost]! : 0,
+    turns > 1 ? stepsOfB[outermost]! : 0,
+  ];
+  return `  for (long turn = 0; turn < ${turns}; turn++) for (long first = 0; first < ${lengthCut}; first += ${strip}) {
+    const long strip = ${lengthCut} - first < ${strip} ? ${lengthCut} - first : ${strip};
+    const int adds = turn > 0 || first > 0;
+    const ${type} *left = ${a} + turn * ${turnA} + first * ${stepsOfA[cut]};
+    const ${type} *right = ${b} + turn * ${turnB} + first * ${stepsOfB[cut]};
+${body.join('')}  }
 `;
 }

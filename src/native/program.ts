@@ -29,6 +29,9 @@ const firstArray = 2;
 const statusBytes = 64;
 const slackBytes = 64;
 
+/** The arena begins at a cache line, wherever its array does. */
+const alignment = 64;
+
 /**
  * Writes a program. Its function `run` takes pointers to the arena, the constants, and the arrays `inputs` and `outputs`
  * in their order.
@@ -85,7 +88,7 @@ class Writer {
       ...functions,
       entry(main, firstArray + Object.keys(this.#inputs).length + Object.keys(this.#outputs).length),
     ].join('\n');
-    return { source, arenaBytes: this.#arenaEnd + slackBytes, constants: this.#poolBytes() };
+    return { source, arenaBytes: this.#arenaEnd + slackBytes + alignment, constants: this.#poolBytes() };
   }
 
   #graph(graph: Graph): string {
@@ -452,6 +455,7 @@ static napi_value call(napi_env env, napi_callback_info info) {
   void *arrays[most];
   int failed = napi_get_cb_info(env, info, &count, given, 0, 0) || count != most;
   for (__SIZE_TYPE__ i = 0; !failed && i < count; i++) failed = napi_get_typedarray_info(env, given[i], 0, 0, &arrays[i], 0, 0);
+  arrays[0] = (void *)(((__UINTPTR_TYPE__)arrays[0] + ${alignment - 1}) & -${alignment}ul);
   napi_create_int32(env, failed ? -1 : run((char *const *)arrays), &result);
   return result;
 }

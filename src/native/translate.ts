@@ -33,6 +33,12 @@ type Translate<K extends Operator> = (
   context: Translation & { readonly node: Tensor<K>; readonly inputs: readonly Region[] },
 ) => Region;
 
+/**
+ * Operators that cost less than it costs to keep what they make: each reader computes them anew. Gradients of ReLU
+ * come long after it.
+ */
+const cheap: ReadonlySet<string> = new Set<Operator>(['step', 'neg', 'sign', 'cast']);
+
 /** The regions of a graph's outputs, given those of its inputs. */
 export function translate(
   graph: Graph,
@@ -40,18 +46,21 @@ export function translate(
   translation: Translation,
 ): Map<Tensor, Region> {
   const regions = new Map<Tensor, Region>(inputs);
-  for (const node of nodesOf(Object.values(graph.outputs))) {
+  const regionOf = (node: Tensor): Region => regions.get(node) ?? operate(node as Tensor<Operator>);
+  const operate = (node: Tensor<Operator>): Region => {
+    const translateNode = translations[node.kind] as Translate<Operator>;
+    return translateNode({ ...translation, node, inputs: node.inputs.map(regionOf) });
+  };
+  const outputs = new Set<Tensor>(Object.values(graph.outputs));
+  for (const node of nodesOf([...outputs])) {
     if (regions.has(node)) continue;
     if (isKind(node, 'input')) throw new Error(`internal: input ${node.attributes.name} is of another graph`);
     if (isKind(node, 'constant')) {
       const memory = new Memory(node.dtype, node.size);
       translation.constants.set(memory, node.attributes.data);
       regions.set(node, wholeOf(memory));
-    } else {
-      const operation = node as Tensor<Operator>;
-      const sources = node.inputs.map((source) => regions.get(source)!);
-      const translateNode = translations[operation.kind] as Translate<Operator>;
-      regions.set(node, translateNode({ ...translation, node: operation, inputs: sources }));
+    } else if (!cheap.has(node.kind) || outputs.has(node)) {
+      regions.set(node, operate(node as Tensor<Operator>));
     }
   }
   return regions;
@@ -80,7 +89,9 @@ function elementwise({ operations, node, inputs }: Parameters<Translate<Operator
   return operations.elementwise({
     count: node.size,
     dtype: node.dtype,
-    operands: inputs.map((region, i) => broadcast(operations, region, node.inputs[i]!.shape, node.shape)),
+    operands: inputs.map((region, i) =>
+      broadcast(operations, operations.nearest(region), node.inputs[i]!.shape, node.shape),
+    ),
     expression: expressionOf(node)!,
   });
 }
@@ -92,7 +103,7 @@ function reduce({ operations, node, inputs }: Parameters<Translate<'sum' | 'max'
     kind: 'elementwise',
     count: size(shape),
     dtype: node.dtype,
-    operands: inputs,
+    operands: inputs.map((region) => operations.nearest(region)),
     expression: ([x]) => x!,
     target: { memory, offset: 0, axes: axesWithout(shape, node.attributes.axes) },
     reduction: node.kind as 'sum' | 'max',
