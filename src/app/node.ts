@@ -29,7 +29,7 @@ async function fetched(source: string | URL): Promise<Uint8Array> {
 }
 
 const environment: Environment = {
-  startRuntime: () => nodeRuntime(),
+  startRuntime: () => nodeRuntime({ provider: 'cpu' }), // to be there at once, and the same bits as in a browser
   readBytes,
   async readImage(source, shape) {
     const bytes = await readBytes(source);

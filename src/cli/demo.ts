@@ -8,6 +8,7 @@ import { resolveSettings, type Settings } from '../experiments/settings.ts';
 import { evaluationOptions, setUp, trainingOptions } from '../experiments/setup.ts';
 import { evaluate } from '../meta/evaluate.ts';
 import { initialState } from '../meta/train.ts';
+import { defaultProvider } from '../runtime/node.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { aligned, count, duration, percent, significant } from './format.ts';
 import { untilInterrupted } from './interrupt.ts';
@@ -46,7 +47,11 @@ async function sines(progress: Progress): Promise<void> {
     const [figure1] = await adaptToSines(setup, { runtime, start });
     return figure1.mseAfter;
   });
-  const result = await performRun(setup, { folder: await emptied('sine'), progress });
+  const result = await performRun(setup, {
+    folder: await emptied('sine'),
+    device: await defaultProvider(),
+    progress,
+  });
   const steps = `${settings.evalSteps} gradient steps`;
   console.log(
     aligned([
@@ -72,7 +77,11 @@ async function drawnCharacters(progress: Progress): Promise<void> {
     const onProgress = (done: number) => progress.update(done);
     return evaluate({ ...evaluationOptions(setup, { runtime }), ...start, signal, onProgress });
   }).finally(() => progress.stop());
-  const result = await performRun(setup, { folder: await emptied('glyphs'), progress });
+  const result = await performRun(setup, {
+    folder: await emptied('glyphs'),
+    device: await defaultProvider(),
+    progress,
+  });
   const accuracy = (mean = 0, ci95 = 0) =>
     `${percent(mean)} ± ${percent(ci95)} of new characters right after ${evalSteps} gradient steps`;
   console.log(

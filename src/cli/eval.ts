@@ -8,6 +8,7 @@ import { evaluationOptions, layoutFor, type Setup, setUp } from '../experiments/
 import { decodeWeights } from '../experiments/weights.ts';
 import type { Initialization } from '../meta/adapt.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
+import type { Provider } from '../runtime/runtime.ts';
 import { readConfiguration, withMachine } from './configuration.ts';
 import { algorithmNames, aligned, counted, describeTask, significant, withInterval } from './format.ts';
 import { readImages } from './images.ts';
@@ -101,7 +102,7 @@ async function judge(
     readonly progress: Progress;
     readonly signal: AbortSignal;
     readonly workers?: number;
-    readonly device?: 'cpu' | 'webgpu';
+    readonly device?: Provider;
   },
 ): Promise<Judgement> {
   const { start, seed, progress, signal } = options;

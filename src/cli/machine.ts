@@ -4,7 +4,7 @@ import { availableParallelism, cpus } from 'node:os';
 import { version as nodeVersion, resourceUsage } from 'node:process';
 import type { Settings } from '../experiments/settings.ts';
 import { nodeRuntime } from '../runtime/node.ts';
-import type { Runtime } from '../runtime/runtime.ts';
+import type { Provider, Runtime } from '../runtime/runtime.ts';
 
 interface Package {
   readonly version: string;
@@ -29,9 +29,9 @@ export interface Runtimes {
  */
 export async function startRuntimes(
   { task, metaBatch, evalTasks }: Pick<Settings, 'task' | 'metaBatch' | 'evalTasks'>,
-  { workers, device = 'cpu' }: { readonly workers?: number; readonly device?: 'cpu' | 'webgpu' },
+  { workers, device }: { readonly workers?: number; readonly device?: Provider },
 ): Promise<Runtimes> {
-  const most = device === 'cpu' && task !== 'sine' ? availableParallelism() : 1;
+  const most = device !== 'webgpu' && task !== 'sine' ? availableParallelism() : 1;
   const start = (tasks: number) =>
     nodeRuntime({ provider: device, workers: workers ?? Math.min(most, tasks) });
   const training = await start(metaBatch);

@@ -11,6 +11,7 @@ import {
   type TaskName,
   wholeNumber,
 } from '../experiments/settings.ts';
+import type { Provider } from '../runtime/runtime.ts';
 
 type SettingName = Exclude<keyof Settings, 'task'>;
 
@@ -89,7 +90,7 @@ const flags: { readonly [K in SettingName]-?: Flag } = {
 };
 
 /** What `--workers` and `--device` may be; they do not change what is computed. */
-const machineRules = { workers: wholeNumber(1, 256), device: oneOf('cpu', 'webgpu') };
+const machineRules = { workers: wholeNumber(1, 256), device: oneOf('cpu', 'native', 'webgpu') };
 
 const seconds: Rule = {
   expected: 'seconds from 0 on',
@@ -121,7 +122,7 @@ export interface CommonFlags {
   /** A configuration file; false for none. */
   readonly config?: string | false;
   readonly workers?: number;
-  readonly device?: 'cpu' | 'webgpu';
+  readonly device?: Provider;
   readonly data?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -188,7 +189,10 @@ export function headOption(): Option {
 
 function addCommonFlags(command: Command, workersDefault: string): Command {
   const workers = `threads that run tasks; any number gives the same bits (default: ${workersDefault})`;
-  const device = new Option('--device <name>', 'cpu or webgpu (default: cpu)');
+  const device = new Option(
+    '--device <name>',
+    "native (compiled by the machine's C compiler), cpu (ONNX Runtime) or webgpu (default: native if there is a compiler, else cpu)",
+  );
   const data =
     'folder or zip of the images, needed for your own (default: where `anole data` finds Omniglot and Mini-ImageNet)';
   add(command, machineGroup, withValue(new Option('--workers <n>', workers), machineRules.workers));

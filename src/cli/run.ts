@@ -7,6 +7,7 @@ import { adaptToImages, adaptToSines } from '../experiments/run.ts';
 import type { Settings } from '../experiments/settings.ts';
 import { evaluationOptions, type Setup } from '../experiments/setup.ts';
 import { compileEvaluation, type Evaluation } from '../meta/evaluate.ts';
+import type { Provider } from '../runtime/runtime.ts';
 import { BoardLog } from './board-log.ts';
 import {
   algorithmNames,
@@ -38,7 +39,7 @@ export interface RunRequest {
   /** @default cores, at most as many as tasks run at the same time */
   readonly workers?: number;
   /** @default 'cpu' */
-  readonly device?: 'cpu' | 'webgpu';
+  readonly device: Provider;
   /** Where the images came from, to find them again. */
   readonly data?: string;
   /** The configuration file that settings came from, to tell. */
@@ -76,7 +77,7 @@ export interface RunResult
   readonly testMse?: number;
   readonly testMseCi95?: number;
   readonly workers: number;
-  readonly device: 'cpu' | 'webgpu';
+  readonly device: Provider;
   readonly totalSeconds: number;
   readonly peakMemoryMB: number;
   readonly out: string;
@@ -123,7 +124,7 @@ class Run {
 
   async perform(signal: AbortSignal): Promise<RunResult> {
     const { settings } = this.#setup;
-    const { folder, device = 'cpu', configuration } = this.#request;
+    const { folder, device, configuration } = this.#request;
     const training = await this.#open();
     const runtimes = await startRuntimes(settings, this.#request);
     try {
@@ -204,7 +205,7 @@ class Run {
   /** What a checkpoint of this moment must say for the run to go on with the same lines and numbers. */
   #currentNotes(): RunNotes {
     this.#log?.flush();
-    const { data, device = 'cpu', tensorboard = false } = this.#request;
+    const { data, device, tensorboard = false } = this.#request;
     return {
       metricsBytes: this.#log?.size ?? this.#notes?.metricsBytes ?? 0,
       lossTotal: this.#lossTotal,

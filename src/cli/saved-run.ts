@@ -9,6 +9,7 @@ import type { Settings } from '../experiments/settings.ts';
 import { settingsIn } from '../experiments/weights.ts';
 import { fileFault } from '../files.ts';
 import type { Checkpoint } from '../meta/checkpoint.ts';
+import type { Provider } from '../runtime/runtime.ts';
 import type { RunResult } from './run.ts';
 import { metricsFile, weightsFile } from './run-folder.ts';
 
@@ -20,7 +21,7 @@ export interface RunNotes extends Notes {
   readonly lossTotal: number;
   /** Since the start, in all processes so far. */
   readonly totalSeconds: number;
-  readonly device: 'cpu' | 'webgpu';
+  readonly device: Provider;
   readonly tensorboard: boolean;
   /** Where the images came from, absolute. */
   readonly data?: string;
@@ -97,7 +98,7 @@ export function readNotes(notes: Notes | undefined, file: string): RunNotes | un
   const { metricsBytes, lossTotal, totalSeconds, device, tensorboard, data } = notes as Partial<RunNotes>;
   const numbers = [metricsBytes, lossTotal, totalSeconds];
   const areNumbers = numbers.every((value) => typeof value === 'number' && Number.isFinite(value));
-  const isDevice = device === 'cpu' || device === 'webgpu';
+  const isDevice = ['cpu', 'native', 'webgpu'].includes(device as string);
   const areOthers = typeof tensorboard === 'boolean' && (data === undefined || typeof data === 'string');
   if (!areNumbers || !Number.isSafeInteger(metricsBytes) || metricsBytes! < 0 || !isDevice || !areOthers) {
     throw new DataError(`${file}: was not saved by \`anole train\`, or is damaged: start the run again`);

@@ -12,6 +12,7 @@ import {
   type TaskName,
 } from '../experiments/settings.ts';
 import { setUp } from '../experiments/setup.ts';
+import { defaultProvider } from '../runtime/node.ts';
 import { type Configuration, explained, readConfiguration, withMachine } from './configuration.ts';
 import { describeImages, imagesEvent, isImageFolder, readImages } from './images.ts';
 import { addTrainFlags, givenSettings, type TrainFlags } from './options.ts';
@@ -99,7 +100,8 @@ async function startRun(
   const setup = explained(configuration, flags, () => setUp(settings, images));
   const folder =
     flags.out === undefined ? await RunFolder.createNamed(settings.task) : await RunFolder.create(flags.out);
-  const request = { ...flags, configuration: configuration.file, folder, progress, onEvent };
+  const device = flags.device ?? (await defaultProvider());
+  const request = { ...flags, device, configuration: configuration.file, folder, progress, onEvent };
   return { settings, result: await performRun(setup, request), data: flags.data };
 }
 
@@ -124,7 +126,8 @@ async function resumeRun(
   }
   const notes = readNotes(decodeProgress(checkpoint.progress, path).notes, path);
   const settings = wantedSettings(saved, path, flags);
-  const { device, data, tensorboard } = { ...flags, ...notes, ...given };
+  const { data, tensorboard, ...machine } = { ...flags, ...notes, ...given };
+  const device = machine.device ?? (await defaultProvider());
   if (notes !== undefined && device !== notes.device && !flags.allowChanges) {
     throw new OptionError(
       `device: the run began on ${notes.device}, where numbers are rounded otherwise than on ${device}: ` +

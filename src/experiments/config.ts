@@ -1,4 +1,6 @@
 /** What a configuration file says: settings, and how the machine is used. */
+
+import type { Provider } from '../runtime/runtime.ts';
 import type { PresetName } from './presets.ts';
 import type { Settings } from './settings.ts';
 
@@ -12,7 +14,7 @@ export interface Config extends Partial<Settings> {
   /** Threads that run tasks; any number gives the same bits. @default cores, at most the meta-batch; sine 1 */
   readonly workers?: number;
   /** @default 'cpu' */
-  readonly device?: 'cpu' | 'webgpu';
+  readonly device?: Provider;
   /** Folder with the data set; from the configuration file if relative. @default what `anole data fetch` got */
   readonly data?: string;
   /** Seconds between two checkpoints. @default 30 */

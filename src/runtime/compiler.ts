@@ -38,8 +38,13 @@ export function findCompiler(): Promise<Compiler | undefined> {
   return known;
 }
 
+/** What is called: `CC`, else `cc`. */
+export function compilerCommand(): string {
+  return env.CC || 'cc';
+}
+
 async function probe(): Promise<Compiler | undefined> {
-  const command = env.CC || 'cc';
+  const command = compilerCommand();
   for (const tuning of tunings) {
     try {
       const listing = call(command, [...tuning, '-dM', '-E', '-x', 'c', '-'], { maxBuffer: 2 ** 24 });

@@ -1,19 +1,20 @@
 /** Programs as machine code, made by the C compiler of the machine. */
 import { createRequire } from 'node:module';
 import { DataError, OptionError } from '../errors.ts';
-import type { Graph, Loop } from '../graph/trace.ts';
-import { mapRecord } from '../graph/trace.ts';
-import type { TypedArray } from '../graph/type.ts';
+import { mul } from '../graph/elementwise.ts';
+import { simplify } from '../graph/simplify.ts';
+import { type Graph, type Loop, mapRecord, trace } from '../graph/trace.ts';
+import { float32, type TypedArray } from '../graph/type.ts';
 import { writeProgram } from '../native/program.ts';
-import { buildLibrary, type Compiler, findCompiler } from './compiler.ts';
+import { buildLibrary, type Compiler, compilerCommand, findCompiler } from './compiler.ts';
 import {
-  type ArrayStore,
+  ArrayStore,
   borderOf,
   checked,
   type Engine,
   type Loaded,
+  mapGraphs,
   type Program,
-  prepare,
 } from './program.ts';
 import type { Arrays } from './runtime.ts';
 
@@ -22,15 +23,36 @@ type Run = (arena: Uint8Array, constants: Uint8Array, ...arrays: TypedArray[]) =
 
 const require = createRequire(import.meta.url);
 
-/** @throws {OptionError} where there is no C compiler */
-export async function nativeEngine(): Promise<Engine> {
+/** Why programs can not be compiled here; undefined where they can. Tried once, with a small one. */
+export function nativeFault(): Promise<string | undefined> {
+  known ??= tryOut();
+  return known;
+}
+
+let known: Promise<string | undefined> | undefined;
+
+async function tryOut(): Promise<string | undefined> {
   const compiler = await findCompiler();
-  if (compiler === undefined) {
-    throw new OptionError(
-      'device: "native" needs a C compiler, and neither CC nor cc is one: install one (apt-get install gcc), or use cpu',
+  if (compiler === undefined) return `there is no C compiler: ${compilerCommand()} can not be run`;
+  try {
+    const engine = new NativeEngine(compiler);
+    const double = await engine.load(
+      await engine.prepare(trace({ x: float32(1) }, ({ x }) => ({ y: mul(x, 2) }))),
     );
+    const { y } = await double.run({ x: Float32Array.of(3) }, new ArrayStore());
+    return y![0] === 6 ? undefined : `what ${compilerCommand()} compiles computes wrongly`;
+  } catch (error) {
+    return (error as Error).message;
   }
-  return new NativeEngine(compiler);
+}
+
+/** @throws {OptionError} where programs can not be compiled */
+export async function nativeEngine(): Promise<Engine> {
+  const fault = await nativeFault();
+  if (fault === undefined) return new NativeEngine((await findCompiler())!);
+  throw new OptionError(
+    `device: "native" can not be used here, ${fault}: install one (apt-get install gcc), or use cpu`,
+  );
 }
 
 class NativeEngine implements Engine {
@@ -43,7 +65,7 @@ class NativeEngine implements Engine {
 
   async prepare(program: Graph | Loop): Promise<Program> {
     const { inputs, outputs } = borderOf(program);
-    const written = writeProgram(prepare(program), this.#compiler.machine, inputs, outputs);
+    const written = writeProgram(mapGraphs(program, simplify), this.#compiler.machine, inputs, outputs);
     const library = await buildLibrary(this.#compiler, written.source);
     const { arenaBytes, constants } = written;
     return { inputs, outputs, model: constants, code: { kind: 'native', library, arenaBytes } };

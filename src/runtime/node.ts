@@ -4,13 +4,13 @@ import { checkCount, OptionError } from '../errors.ts';
 import { probe } from '../onnx/direct-convolution.ts';
 import { ModelBuilder, outputName } from '../onnx/model.ts';
 import { LocalRuntime } from './local.ts';
-import { nativeEngine } from './native.ts';
+import { nativeEngine, nativeFault } from './native.ts';
 import { OnnxEngine } from './onnx.ts';
 import { PoolRuntime } from './pool.ts';
 import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
 
 export interface NodeRuntimeOptions extends RuntimeOptions {
-  /** @default 'cpu' */
+  /** @default 'native' where programs can be compiled, else 'cpu' */
   provider?: Provider;
   /**
    * Threads that run tasks side by side, the calling one among them. The results are the same bits for any
@@ -26,7 +26,7 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
  * @throws {OptionError} when the provider is not in this build of ONNX Runtime, or a count is out of range
  */
 export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
-  const { provider = 'cpu', threads = 1, workers = 1, apart = false } = options;
+  const { provider = await defaultProvider(), threads = 1, workers = 1, apart = false } = options;
   if (provider !== 'native') requireProvider(provider);
   checkCount('workers', workers);
   checkCount('threads', threads);
@@ -43,6 +43,11 @@ export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Run
   const load = { provider, block, executionProvider: provider, threads, writesInPlace: true };
   const here = new LocalRuntime(new OnnxEngine(ort, load));
   return workers === 1 && !apart ? here : PoolRuntime.start(here, { workers, apart, options: load });
+}
+
+/** The fastest way to run programs on this machine's processor. */
+export async function defaultProvider(): Promise<'native' | 'cpu'> {
+  return (await nativeFault()) === undefined ? 'native' : 'cpu';
 }
 
 /** Providers of this build that need nothing installed beside it. */

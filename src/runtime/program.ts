@@ -1,7 +1,5 @@
 /** Programs: a graph lowered to what another thread needs to load and run it, and lists of them. */
 import { DataError } from '../errors.ts';
-import { simplify } from '../graph/simplify.ts';
-import { split } from '../graph/split.ts';
 import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
 import { arrayOf, formatType, int32, size, type TensorType, type TypedArray } from '../graph/type.ts';
 import type { Binding } from '../onnx/border.ts';
@@ -50,16 +48,9 @@ export interface Loaded {
   release(): Promise<void>;
 }
 
-/** The same program, with less to compute. */
-export function prepare<T extends Graph | Loop>(program: T): T {
-  const all = 'body' in program ? mapRecord(program as Loop, prepareGraph) : prepareGraph(program);
-  return all as T;
-}
-
-function prepareGraph(graph: Graph): Graph {
-  const simple = simplify(graph);
-  const pieces = split(simple);
-  return pieces === simple ? simple : simplify(pieces); // slices of what is in pieces already go
+/** A program with every graph in it changed. */
+export function mapGraphs(program: Graph | Loop, change: (graph: Graph) => Graph): Graph | Loop {
+  return 'body' in program ? mapRecord(program, change) : change(program);
 }
 
 /** Types of the arrays that a program takes and returns. */
