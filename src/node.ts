@@ -30,4 +30,4 @@ export {
   trainDurably,
 } from './experiments/durable.ts';
 export * from './index.ts';
-export { availableProviders, type NodeRuntimeOptions, nodeRuntime } from './runtime/node.ts';
+export { availableProviders, defaultProvider, type NodeRuntimeOptions, nodeRuntime } from './runtime/node.ts';

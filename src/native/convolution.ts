@@ -4,6 +4,7 @@
  */
 import type { OperatorAttributes, Tensor } from '../graph/tensor.ts';
 import { size, strides } from '../graph/type.ts';
+import { turnedAround } from './moves.ts';
 import type { Operations } from './operations.ts';
 import { columnProducts, lanesOf, rowProduct } from './products.ts';
 import { collapse, Memory, type Region, wholeOf } from './regions.ts';
@@ -278,7 +279,7 @@ export function translateInputGradient(context: Context<'conv2dInputGradient'>):
           { length: channels, stride: filters },
         ]),
       };
-      const right = operations.sideBySide(turned, lead * taps * filters * channels);
+      const right = turnedAround(operations, blocks, turned, lead * taps * filters * channels);
       operations.add({
         kind: 'call',
         reads: [around.region, right],

@@ -50,24 +50,27 @@ export class Kernels {
     });
   }
 
-  /** Kernels in an order in which each finds what it reads. */
+  /**
+   * Kernels in an order in which each finds what it reads: that of the program, but for those nobody waits for, such as an
+   * optimizer's step. They come at once, while what they read is still in the processor's cache.
+   */
   inOrder(): Kernel[] {
-    const done = new Set<Kernel>();
+    const users = new Map<Kernel, Kernel[]>([...this.all].map((kernel) => [kernel, []]));
+    for (const kernel of this.all) for (const before of kernel.after) users.get(before)!.push(kernel);
+    const missing = new Map([...this.all].map((kernel) => [kernel, kernel.after.size]));
+    const ready = [...this.all].filter(({ after }) => after.size === 0);
     const order: Kernel[] = [];
-    for (const start of [...this.all].sort((a, b) => a.last - b.last)) {
-      const stack = [start];
-      while (stack.length > 0) {
-        const kernel = stack.at(-1)!;
-        const next = [...kernel.after].find((before) => !done.has(before));
-        if (done.has(kernel)) stack.pop();
-        else if (next !== undefined) stack.push(next);
-        else {
-          done.add(kernel);
-          order.push(kernel);
-          stack.pop();
-        }
+    while (ready.length > 0) {
+      const rank = (kernel: Kernel) => (users.get(kernel)!.length === 0 ? -1 : kernel.last);
+      const next = ready.reduce((best, kernel) => (rank(kernel) < rank(best) ? kernel : best));
+      ready.splice(ready.indexOf(next), 1);
+      order.push(next);
+      for (const user of users.get(next)!) {
+        missing.set(user, missing.get(user)! - 1);
+        if (missing.get(user) === 0) ready.push(user);
       }
     }
+    if (order.length < this.all.size) throw new Error('internal: loops that wait for one another');
     return order;
   }
 
@@ -133,7 +136,9 @@ export class Kernels {
     const makers = operands.flatMap((operand) =>
       isWhole(operand) ? [this.#elementwise.get(operand.memory)] : [],
     );
-    const siblings = operands.flatMap((operand) => this.#readers.get(this.#keyOf(operand)) ?? []);
+    const siblings = operands
+      .filter(({ axes }) => axes.every(({ stride }) => stride !== 0)) // what is repeated is no reason to meet
+      .flatMap((operand) => this.#readers.get(this.#keyOf(operand)) ?? []);
     const found = [...makers, ...siblings].filter(
       (kernel): kernel is Kernel =>
         kernel !== undefined && this.all.has(kernel) && kernel.loop![0]!.count === count,

@@ -80,6 +80,53 @@ export class Blocks {
     return name;
   }
 
+  /** A function that moves one vector. */
+  move(dtype: DType): string {
+    const [name, type, vector] = [`move_${dtype}`, typeNames[dtype], this.#vector(dtype)];
+    this.#functions.set(
+      name,
+      `static inline void ${name}(const ${type} *from, ${type} *to) { *(${vector} *)to = *(const ${vector} *)from; }\n`,
+    );
+    return name;
+  }
+
+  /** A function that turns a square of one vector a side around: halves of rows change place, then quarters, and so on. */
+  turn(dtype: DType): string {
+    const [name, type, vector] = [`turn_${dtype}`, typeNames[dtype], this.#vector(dtype)];
+    const lanes = lanesOf(this.#machine, dtype);
+    const each = Array.from({ length: lanes }, (_, i) => i);
+    const lines: string[] = [];
+    for (let half = 1; half < lanes; half *= 2) {
+      const upper = each.map((lane) => ((lane & half) === 0 ? lane : lanes + lane - half));
+      const lower = each.map((lane) => ((lane & half) === 0 ? lane + half : lanes + lane));
+      for (const i of each) {
+        if ((i & half) !== 0) continue;
+        const pair = `rows[${i}], rows[${i + half}]`;
+        lines.push(`  next = __builtin_shufflevector(${pair}, ${upper.join(', ')});`);
+        lines.push(`  rows[${i + half}] = __builtin_shufflevector(${pair}, ${lower.join(', ')});`);
+        lines.push(`  rows[${i}] = next;`);
+      }
+    }
+    this.#functions.set(
+      name,
+      `#ifndef __has_builtin
+#define __has_builtin(name) 0
+#endif
+static inline void ${name}(const ${type} *from, long fromStep, ${type} *to, long toStep) {
+#if __has_builtin(__builtin_shufflevector)
+  ${vector} rows[${lanes}], next;
+  for (int i = 0; i < ${lanes}; i++) rows[i] = *(const ${vector} *)(from + i * fromStep);
+${lines.join('\n')}
+  for (int i = 0; i < ${lanes}; i++) *(${vector} *)(to + i * toStep) = rows[i];
+#else
+  for (int i = 0; i < ${lanes}; i++) for (int j = 0; j < ${lanes}; j++) to[i * toStep + j] = from[j * fromStep + i];
+#endif
+}
+`,
+    );
+    return name;
+  }
+
   /** The end of a block's function: results into rows `c(i)`, of which the first `width` columns count. */
   #store(dtype: DType, { rows, vectors }: Block, row: (i: number) => string): string {
     const vector = this.#vector(dtype);

@@ -20,6 +20,8 @@ export interface NativeProgram {
   readonly arenaBytes: number;
   /** The program's long constants. */
   readonly constants: Uint8Array;
+  /** Outputs that need no array where nobody wants them. */
+  readonly optional: readonly string[];
 }
 
 /** What comes before the arrays among the pointers that a program is given. */
@@ -62,6 +64,7 @@ class Writer {
   /** Functions by their text after the name. */
   readonly #functions = new Map<string, string>();
   #arenaEnd = statusBytes;
+  readonly #optional: string[] = [];
   readonly #pool: { data: TypedArray; offset: number }[] = [];
   #poolEnd = 0;
 
@@ -88,7 +91,8 @@ class Writer {
       ...functions,
       entry(main, firstArray + Object.keys(this.#inputs).length + Object.keys(this.#outputs).length),
     ].join('\n');
-    return { source, arenaBytes: this.#arenaEnd + slackBytes + alignment, constants: this.#poolBytes() };
+    const arenaBytes = this.#arenaEnd + slackBytes + alignment;
+    return { source, arenaBytes, constants: this.#poolBytes(), optional: this.#optional };
   }
 
   #graph(graph: Graph): string {
@@ -101,11 +105,10 @@ class Writer {
 
   #loop({ body, end }: Loop): string {
     const round = new Memory('int32', 1);
-    // What is carried from round to round lies where the end returns it, if it does so unchanged.
     const carried = mapRecord(body.outputs, ({ dtype, size }) => new Memory(dtype, size));
     const atEnd = mapRecord(end.inputs, (_, name) => carried[name] ?? this.#inputs[name]!);
     const last = this.#section(end, atEnd, (operations, regions) => {
-      this.#deliver(end, operations, regions, carried);
+      this.#deliver(end, operations, regions);
     });
     const inBody = mapRecord(body.inputs, (_, name) =>
       name === 'round' ? round : (carried[name] ?? this.#inputs[name]!),
@@ -116,7 +119,7 @@ class Writer {
       (operations, regions) => this.#separate(body, carried, operations, regions),
       (operations, regions, kernels) => this.#carryOn(body, carried, { operations, regions, kernels }),
     );
-    for (const memory of [round, ...Object.values(carried)]) this.#settle(memory);
+    for (const memory of [round, ...Object.values(carried)]) this.#settle(memory, largestPart(each, memory));
     const start = Object.entries(carried).flatMap(([name, memory]) => {
       const given = this.#inputs[name];
       return given === undefined
@@ -165,18 +168,11 @@ ${this.#statements(last, floor)}`;
   }
 
   /** Brings outputs into their arrays: they are made there, or copied. */
-  #deliver(
-    { outputs }: Graph,
-    operations: Operations,
-    regions: ReadonlyMap<Tensor, Region>,
-    carried: Readonly<Record<string, Memory>> = {},
-  ): void {
+  #deliver({ outputs }: Graph, operations: Operations, regions: ReadonlyMap<Tensor, Region>): void {
     for (const [name, node] of Object.entries(outputs)) {
       const memory = this.#outputs[name]!;
       const region = regions.get(node)!;
-      const own = carried[name];
-      if (own !== undefined && region.memory === own && isWhole(region)) own.within = { memory, offset: 0 };
-      else if (!operations.place(region, { memory, offset: 0 })) {
+      if (!operations.place(region, { memory, offset: 0 })) {
         operations.copy(region, wholeOf(memory), memory.size);
       }
     }
@@ -289,12 +285,12 @@ ${this.#statements(last, floor)}`;
     return true;
   }
 
-  /** Gives a memory a place that is its own for good. */
-  #settle(memory: Memory): void {
-    const { memory: home } = homeOf(memory);
-    if (this.#addresses.has(home)) return;
-    this.#addresses.set(home, `arrays[0] + ${this.#arenaEnd}`);
-    this.#arenaEnd += Math.ceil((home.size * bytesOf[home.dtype]) / 64) * 64;
+  /** Gives a memory a place that is its own for good, so that `part`, an element of it, lies at the start of a cache line. */
+  #settle(memory: Memory, part: number): void {
+    const bytes = bytesOf[memory.dtype];
+    const shift = (alignment - ((part * bytes) % alignment)) % alignment;
+    this.#addresses.set(memory, `arrays[0] + ${this.#arenaEnd + shift}`);
+    this.#arenaEnd += Math.ceil((shift + memory.size * bytes) / alignment) * alignment;
   }
 
   /** Calls in order, with places for what lives only between them, from `floor` on. */
@@ -302,17 +298,40 @@ ${this.#statements(last, floor)}`;
     const stored = this.#storedIn(order, kernels);
     const isStored = (memory: Memory) =>
       stored.has(memory) || memory.within !== undefined || this.#addresses.has(memory);
-    const calls = order.map((kernel) => {
-      const loop = kernel.loop;
-      return loop === undefined ? this.#call(kernel.call!) : this.#loopKernel(loop, isStored);
-    });
+    const calls = order
+      .map((kernel) => {
+        const loop = kernel.loop;
+        return loop === undefined ? this.#call(kernel.call!) : this.#loopKernel(loop, isStored);
+      })
+      .filter(({ pointers }) => pointers.some(({ isWritten }) => isWritten)); // others had no elements
     this.#arrange(calls, operations, floor);
+    const optional = this.#findOptional(calls);
     return calls
       .map(({ name, pointers }) => {
         const values = pointers.map(({ region, isWritten }) => this.#pointer(region, isWritten));
-        return `  ${name}(${[...values, '(int *)arrays[0]'].join(', ')});\n`;
+        const written = pointers.find(({ isWritten }) => isWritten)!;
+        const only = optional.get(homeOf(written.region.memory).memory);
+        const condition = only === undefined ? '' : `if (${only}) `;
+        return `  ${condition}${name}(${[...values, '(int *)arrays[0]'].join(', ')});\n`;
       })
       .join('');
+  }
+
+  /** Outputs that nothing else comes of, with the pointers that are null where nobody wants them. */
+  #findOptional(calls: readonly Called[]): Map<Memory, string> {
+    const optional = new Map<Memory, string>();
+    for (const [name, memory] of Object.entries(this.#outputs)) {
+      const touching = calls.filter(({ pointers }) =>
+        pointers.some(({ region }) => homeOf(region.memory).memory === memory),
+      );
+      const isAlone = touching.every(({ pointers }) =>
+        pointers.every(({ region, isWritten }) => isWritten === (homeOf(region.memory).memory === memory)),
+      );
+      if (touching.length === 0 || !isAlone) continue;
+      optional.set(memory, this.#addresses.get(memory)!);
+      this.#optional.push(name);
+    }
+    return optional;
   }
 
   /** What is read from memory: by another kernel, or otherwise than it is made. */
@@ -421,6 +440,16 @@ ${this.#statements(last, floor)}`;
   }
 }
 
+/** Where the largest part of a memory that a section reads begins. */
+function largestPart({ operations }: Section, memory: Memory): number {
+  const parts = operations.list.flatMap(readsOf).filter((region) => region.memory === memory);
+  const largest = parts.reduce<Region | undefined>(
+    (best, part) => (best === undefined || lengthOf(part.axes) > lengthOf(best.axes) ? part : best),
+    undefined,
+  );
+  return largest === undefined ? 0 : extentOf(largest).first;
+}
+
 /** A call of a function. */
 interface Called {
   readonly name: string;
@@ -454,7 +483,7 @@ static napi_value call(napi_env env, napi_callback_info info) {
   napi_value given[most], result;
   void *arrays[most];
   int failed = napi_get_cb_info(env, info, &count, given, 0, 0) || count != most;
-  for (__SIZE_TYPE__ i = 0; !failed && i < count; i++) failed = napi_get_typedarray_info(env, given[i], 0, 0, &arrays[i], 0, 0);
+  for (__SIZE_TYPE__ i = 0; !failed && i < count; i++) if (napi_get_typedarray_info(env, given[i], 0, 0, &arrays[i], 0, 0)) arrays[i] = 0;
   arrays[0] = (void *)(((__UINTPTR_TYPE__)arrays[0] + ${alignment - 1}) & -${alignment}ul);
   napi_create_int32(env, failed ? -1 : run((char *const *)arrays), &result);
   return result;

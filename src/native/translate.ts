@@ -4,6 +4,7 @@ import { type Graph, nodesOf } from '../graph/trace.ts';
 import { type DType, type Shape, size, strides, type TypedArray } from '../graph/type.ts';
 import { translateConv2d, translateFilterGradient, translateInputGradient } from './convolution.ts';
 import { expressionOf, literal, typeNames } from './expressions.ts';
+import { inPieces, turnedAround } from './moves.ts';
 import type { Operations } from './operations.ts';
 import { type Blocks, columnProducts, lanesOf, rowProduct } from './products.ts';
 import {
@@ -255,7 +256,7 @@ const translations: { readonly [K in Operator]: Translate<K> } = {
   },
 
   matmul: translateMatmul,
-  gather({ operations, node, inputs: [x, indices] }) {
+  gather({ operations, blocks, constants, node, inputs: [x, indices] }) {
     const { axis } = node.attributes;
     const [source, table] = node.inputs as [Tensor, Tensor];
     const pattern = isKind(table, 'constant') ? axesOfTable(table.attributes.data) : undefined;
@@ -277,9 +278,18 @@ const translations: { readonly [K in Operator]: Translate<K> } = {
     const outer = size(source.shape.slice(0, axis));
     const [length, count] = [source.shape[axis]!, table.size];
     const known = isKind(table, 'constant');
+    const rowsFrom = operations.sideBySide(x!, source.size);
+    if (known && inner === 1) {
+      const { data } = table.attributes;
+      const made = inPieces(operations, blocks, { from: rowsFrom, rows: outer, length, table: data });
+      if (made !== undefined) {
+        constants.set(...made.constant);
+        return made.target;
+      }
+    }
     operations.add({
       kind: 'call',
-      reads: [operations.sideBySide(x!, source.size), operations.sideBySide(indices!, count)],
+      reads: [rowsFrom, operations.sideBySide(indices!, count)],
       writes: [target],
       code: ({ reads: [from, places], writes: [to] }) => `
   for (long i = 0; i < ${outer}; i++) for (long j = 0; j < ${count}; j++) {
@@ -345,7 +355,7 @@ function translateMatmul({
     const [aligned, lists] = aligning(operations, right, b.shape);
     right = { ...aligned, axes: collapse(lists.with(-2, lists.at(-1)!).with(-1, lists.at(-2)!).flat()) };
   }
-  right = operations.sideBySide(right, b.size);
+  right = turnedAround(operations, blocks, right, b.size);
   // Whole vectors are read of the right side, at the end of its last row from behind it.
   if (columns % lanesOf(blocks.machine, dtype) !== 0 && isForeign(right.memory)) {
     const copy = wholeOf(new Memory(dtype, b.size));

@@ -1,5 +1,6 @@
 /** Programs as machine code, made by the C compiler of the machine. */
 import { createRequire } from 'node:module';
+import { promisify } from 'node:util';
 import { DataError, OptionError } from '../errors.ts';
 import { mul } from '../graph/elementwise.ts';
 import { simplify } from '../graph/simplify.ts';
@@ -19,7 +20,9 @@ import {
 import type { Arrays } from './runtime.ts';
 
 /** What a library exports: 0 when it ran, 1 when an index was out of range. */
-type Run = (arena: Uint8Array, constants: Uint8Array, ...arrays: TypedArray[]) => number;
+type Run = (arena: Uint8Array, constants: Uint8Array, ...arrays: (TypedArray | undefined)[]) => number;
+
+const nextTurn = promisify(setImmediate);
 
 const require = createRequire(import.meta.url);
 
@@ -67,8 +70,8 @@ class NativeEngine implements Engine {
     const { inputs, outputs } = borderOf(program);
     const written = writeProgram(mapGraphs(program, simplify), this.#compiler.machine, inputs, outputs);
     const library = await buildLibrary(this.#compiler, written.source);
-    const { arenaBytes, constants } = written;
-    return { inputs, outputs, model: constants, code: { kind: 'native', library, arenaBytes } };
+    const { arenaBytes, constants, optional } = written;
+    return { inputs, outputs, model: constants, code: { kind: 'native', library, arenaBytes, optional } };
   }
 
   async load(program: Program): Promise<Loaded> {
@@ -87,15 +90,23 @@ export function loadNative({ inputs, outputs, model, code }: Program): Loaded {
     async run(arrays: Arrays, store: ArrayStore, wanted = new Set(Object.keys(outputs))): Promise<Arrays> {
       const given = mapRecord(inputs, (type, name) => checked(name, type, arrays[name]));
       if (!Object.keys(outputs).some((name) => wanted.has(name))) return {}; // nobody needs it
-      const results = mapRecord(outputs, (type) => store.take(type));
+      await nextTurn(); // a run holds its thread: what others sent meanwhile comes first
+      const results = mapRecord(outputs, (type, name) =>
+        wanted.has(name) || !code.optional.includes(name) ? store.take(type) : undefined,
+      );
       const status = run(arena, model, ...Object.values(given), ...Object.values(results));
       if (status === 1)
         throw new DataError(
           'run: an index is out of range: indices count from 0 up to the length of their axis',
         );
       if (status !== 0) throw new Error('internal: a program was not given its arrays');
-      for (const [name, array] of Object.entries(results)) if (!wanted.has(name)) store.give(array);
-      return Object.fromEntries(Object.entries(results).filter(([name]) => wanted.has(name)));
+      const returned: Record<string, TypedArray> = {};
+      for (const [name, array] of Object.entries(results)) {
+        if (array === undefined) continue;
+        if (wanted.has(name)) returned[name] = array;
+        else store.give(array);
+      }
+      return returned;
     },
     async release() {},
   };

@@ -29,6 +29,8 @@ export interface NativeCode {
   readonly library: string;
   /** Memory that a run needs. */
   readonly arenaBytes: number;
+  /** Outputs that are only computed where they are wanted; all others always are. */
+  readonly optional: readonly string[];
 }
 
 /** A way to run programs. */
