@@ -41,6 +41,8 @@ export class Kernels {
   /** Loops that read a whole region in its order. */
   readonly #readers = new Map<string, Kernel[]>();
   readonly #numbers = new Map<Memory, number>();
+  /** Whether something waits for what stood behind it in the program. */
+  #isReordered = false;
   /** Where an operation stood in the program. */
   readonly #places = new Map<Operation, number>();
 
@@ -83,6 +85,12 @@ export class Kernels {
     return kernel;
   }
 
+  /** Lets one kernel wait for another, wherever they stood. */
+  delay(late: Kernel, early: Kernel): void {
+    late.after.add(early);
+    this.#isReordered = true;
+  }
+
   makersOf(memory: Memory): ReadonlySet<Kernel> {
     return this.#makers.get(memory) ?? new Set();
   }
@@ -93,7 +101,7 @@ export class Kernels {
     for (const kernel of seen) {
       for (const before of kernel.after) {
         if (before === early) return true;
-        if (before.last > early.first) seen.add(before);
+        if (this.#isReordered || before.last > early.first) seen.add(before);
       }
     }
     return false;

@@ -100,7 +100,7 @@ class Writer {
     const section = this.#section(graph, inputs, (operations, regions) => {
       this.#deliver(graph, operations, regions);
     });
-    return this.#statements(section, this.#arenaEnd);
+    return this.#statements([section])[0]!;
   }
 
   #loop({ body, end }: Loop): string {
@@ -129,13 +129,12 @@ class Writer {
           ];
     });
     const scalar = (name: string) => `*(const int *)${this.#address(this.#inputs[name]!)}`;
-    const floor = this.#arenaEnd;
-    const statements = this.#statements(each, floor);
+    const [inRound, atLast] = this.#statements([each, last]);
     const counter = `*(int *)${this.#address(round)}`;
     return `${start.join('')}  for (int rounds = ${scalar('rounds')}, done = 0; done < rounds; done++) {
   ${counter} = ${scalar('firstRound')} + done;
-${statements}  }
-${this.#statements(last, floor)}`;
+${inRound}  }
+${atLast}`;
   }
 
   /** Translates a graph, lets its outputs be delivered, and puts what it does in order. */
@@ -208,6 +207,9 @@ ${this.#statements(last, floor)}`;
       kernels,
     }: { operations: Operations; regions: ReadonlyMap<Tensor, Region>; kernels: Kernels },
   ): void {
+    const read = new Set(
+      operations.list.flatMap((operation) => readsOf(operation).map(({ memory }) => memory)),
+    );
     const copied: { region: Region; target: Region }[] = [];
     const pieces: { piece: Memory; target: Memory; offset: number }[] = [];
     const made = new Map(
@@ -224,7 +226,7 @@ ${this.#statements(last, floor)}`;
         isWhole(region) && region.memory.within === undefined && !operations.zeroed.has(region.memory);
       if (!isFree || (parts.length === 0 && !made.has(region.memory))) {
         copied.push({ region, target: wholeOf(target) });
-      } else if (parts.length === 0 || made.has(region.memory)) {
+      } else if (parts.length === 0 || made.has(region.memory) || read.has(region.memory)) {
         pieces.push({ piece: region.memory, target, offset: 0 });
       } else {
         for (const piece of parts) pieces.push({ piece, target, offset: piece.within!.offset });
@@ -250,7 +252,7 @@ ${this.#statements(last, floor)}`;
         expression: ([x]) => x!,
         target,
       });
-      for (const other of all) kernel.after.add(other);
+      for (const other of all) kernels.delay(kernel, other);
     }
   }
 
@@ -281,7 +283,7 @@ ${this.#statements(last, floor)}`;
         }
       }
     }
-    for (const [reader, maker] of pairs) maker.after.add(reader);
+    for (const [reader, maker] of pairs) kernels.delay(maker, reader);
     return true;
   }
 
@@ -293,28 +295,34 @@ ${this.#statements(last, floor)}`;
     this.#arenaEnd += Math.ceil((shift + memory.size * bytes) / alignment) * alignment;
   }
 
-  /** Calls in order, with places for what lives only between them, from `floor` on. */
-  #statements({ order, kernels, operations }: Section, floor: number): string {
+  /** The functions of a section, written, and the calls of them in order. */
+  #calls({ order, kernels }: Section): Called[] {
     const stored = this.#storedIn(order, kernels);
     const isStored = (memory: Memory) =>
       stored.has(memory) || memory.within !== undefined || this.#addresses.has(memory);
-    const calls = order
+    return order
       .map((kernel) => {
         const loop = kernel.loop;
         return loop === undefined ? this.#call(kernel.call!) : this.#loopKernel(loop, isStored);
       })
       .filter(({ pointers }) => pointers.some(({ isWritten }) => isWritten)); // others had no elements
-    this.#arrange(calls, operations, floor);
-    const optional = this.#findOptional(calls);
-    return calls
-      .map(({ name, pointers }) => {
-        const values = pointers.map(({ region, isWritten }) => this.#pointer(region, isWritten));
-        const written = pointers.find(({ isWritten }) => isWritten)!;
-        const only = optional.get(homeOf(written.region.memory).memory);
-        const condition = only === undefined ? '' : `if (${only}) `;
-        return `  ${condition}${name}(${[...values, '(int *)arrays[0]'].join(', ')});\n`;
-      })
-      .join('');
+  }
+
+  /** The statements of sections that run one after another, with places for what lives only between their calls. */
+  #statements(sections: readonly Section[]): string[] {
+    const calls = sections.map((section) => this.#calls(section));
+    const zeroed = new Map(sections.flatMap(({ operations }) => [...operations.zeroed]));
+    this.#arrange(calls.flat(), zeroed);
+    const optional = this.#findOptional(calls.flat());
+    return calls.map((list) => list.map((call) => this.#statement(call, optional)).join(''));
+  }
+
+  #statement({ name, pointers }: Called, optional: ReadonlyMap<Memory, string>): string {
+    const values = pointers.map(({ region, isWritten }) => this.#pointer(region, isWritten));
+    const written = pointers.find(({ isWritten }) => isWritten)!;
+    const only = optional.get(homeOf(written.region.memory).memory);
+    const condition = only === undefined ? '' : `if (${only}) `;
+    return `  ${condition}${name}(${[...values, '(int *)arrays[0]'].join(', ')});\n`;
   }
 
   /** Outputs that nothing else comes of, with the pointers that are null where nobody wants them. */
@@ -351,7 +359,7 @@ ${this.#statements(last, floor)}`;
     return stored;
   }
 
-  #arrange(calls: readonly Called[], operations: Operations, floor: number): void {
+  #arrange(calls: readonly Called[], zeroed: ReadonlyMap<Memory, string>): void {
     const lives = new Map<Memory, { from: number; to: number }>();
     calls.forEach(({ pointers }, moment) => {
       for (const { region } of pointers) {
@@ -367,11 +375,11 @@ ${this.#statements(last, floor)}`;
       ...life,
       memory,
       bytes: memory.size * bytesOf[memory.dtype],
-      kind: operations.zeroed.get(memory) ?? '',
+      kind: zeroed.get(memory) ?? '',
     }));
-    const { places, end } = arrange(tenants, floor);
+    const { places, end } = arrange(tenants, this.#arenaEnd);
     for (const [{ memory }, place] of places) this.#addresses.set(memory, `arrays[0] + ${place}`);
-    this.#arenaEnd = Math.max(this.#arenaEnd, end);
+    this.#arenaEnd = end;
   }
 
   #loopKernel(loop: readonly Elementwise[], isStored: (memory: Memory) => boolean): Called {

@@ -1,6 +1,6 @@
 /** The runtime for browsers, over onnxruntime-web (which runs in Node too). */
 import * as ort from 'onnxruntime-web/wasm';
-import { checkCount } from '../errors.ts';
+import { checkChoice, checkCount } from '../errors.ts';
 import { LocalRuntime } from './local.ts';
 import { OnnxEngine, type OnnxRuntime } from './onnx.ts';
 import type { Provider, Runtime, RuntimeOptions } from './runtime.ts';
@@ -33,6 +33,7 @@ const wasmFiles: Readonly<Record<WebProvider, string>> = {
  */
 export async function webRuntime(options: WebRuntimeOptions = {}): Promise<Runtime> {
   const { provider = 'cpu', threads = 1, wasmFolder } = options;
+  checkChoice('provider', provider, Object.keys(wasmFiles));
   checkCount('threads', threads);
   const { env, ...rest }: OnnxRuntime & Pick<typeof ort, 'env'> =
     provider === 'webgpu' ? await import('onnxruntime-web/webgpu') : ort;
