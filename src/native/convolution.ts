@@ -7,7 +7,7 @@ import { size, strides } from '../graph/type.ts';
 import { turnedAround } from './moves.ts';
 import type { Operations } from './operations.ts';
 import { columnProducts, lanesOf, rowProduct } from './products.ts';
-import { collapse, Memory, type Region, wholeOf } from './regions.ts';
+import { type Axis, alongShape, collapse, Memory, type Region, wholeOf } from './regions.ts';
 import type { Translation } from './translate.ts';
 
 type Context<K extends 'conv2d' | 'conv2dInputGradient' | 'conv2dFilterGradient'> = Translation & {
@@ -160,17 +160,17 @@ export function translateFilterGradient(context: Context<'conv2dFilterGradient'>
     images,
     borderOf(node.attributes, images, [tapRows, tapColumns], [outRows, outColumns]),
   );
-  const right = readable(context, inputs[1]!, g.size, filters);
+  const right = gradientRows(context, inputs[1]!, g);
   const target = wholeOf(new Memory(dtype, node.size));
   const lead = size(node.shape.slice(0, -4));
   const batch = images.count / lead;
   const [row, image] = [around.width * channels, around.height * around.width * channels];
   operations.add({
     kind: 'call',
-    reads: [around.region, right],
+    reads: [around.region, right.region],
     writes: [target],
     code: ({ reads: [a, b], writes: [c] }) =>
-      repeated(lead, [batch * image, g.size / lead, node.size / lead], (at) =>
+      repeated(lead, [batch * image, right.perLead, node.size / lead], (at) =>
         columnProducts(
           blocks,
           Array.from({ length: tapRows }, (_, tap) => ({
@@ -180,7 +180,7 @@ export function translateFilterGradient(context: Context<'conv2dFilterGradient'>
               { length: outRows, stride: step[0] * row },
               { length: outColumns, stride: step[1] * channels },
             ]),
-            rowsOfB: collapse([{ length: batch * outRows * outColumns, stride: filters }]),
+            rowsOfB: right.rows,
             rows: tapColumns * channels,
             columns: filters,
             a: tap * row,
@@ -191,6 +191,25 @@ export function translateFilterGradient(context: Context<'conv2dFilterGradient'>
       ),
   });
   return target;
+}
+
+/** The pixels of an output's gradient: where they stand within a border already, or side by side. */
+function gradientRows(
+  context: Context<'conv2dFilterGradient'>,
+  region: Region,
+  g: Tensor,
+): { readonly region: Region; readonly rows: Axis[]; readonly perLead: number } {
+  const [height, width, filters] = g.shape.slice(-3) as [number, number, number];
+  const lead = size(g.shape.slice(0, -4));
+  const images = size(g.shape.slice(0, -3)) / lead;
+  const near = context.operations.nearest(region);
+  const along = alongShape(near.axes, [lead, images, height, width, filters]);
+  if (near !== region && lead === 1 && along !== undefined) {
+    return { region: near, rows: collapse(along.slice(0, -1).flat()), perLead: 0 };
+  }
+  const plain = readable(context, region, g.size, filters);
+  const rows = collapse([{ length: images * height * width, stride: filters }]);
+  return { region: plain, rows, perLead: g.size / lead };
 }
 
 /** Along one axis: the input places that lie equally between the strides, and the taps and outputs they meet. */

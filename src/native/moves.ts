@@ -78,9 +78,12 @@ export function inPieces(
   if (!isFloat(dtype) || rows * count < fewElements || pieces.length * 2 > count) return undefined;
   // Whole vectors only where they end within both rows.
   const isInside = (piece: Piece) => piece.to + lanes <= count && piece.from + lanes <= length;
-  const places = Int32Array.from(
-    pieces.flatMap((piece) => [piece.from, piece.to, isInside(piece) ? 0 : piece.length]),
-  );
+  const vectors = pieces.filter(isInside);
+  const exact = pieces.filter((piece) => !isInside(piece)); // at last, for vectors may have written over them
+  const places = Int32Array.from([
+    ...vectors.flatMap((piece) => [piece.from, piece.to]),
+    ...exact.flatMap((piece) => [piece.from, piece.to, piece.length]),
+  ]);
   const memory = new Memory('int32', places.length);
   const target = wholeOf(new Memory(dtype, rows * count));
   const type = typeNames[dtype];
@@ -92,10 +95,9 @@ export function inPieces(
   for (long row = 0; row < ${rows}; row++) {
     const ${type} *from = ${a} + row * ${length};
     ${type} *to = ${b} + row * ${count};
-    for (long i = 0; i < ${3 * pieces.length}; i += 3) {
-      if (${t}[i + 2] == 0) ${blocks.move(dtype)}(from + ${t}[i], to + ${t}[i + 1]);
-      else for (int k = 0; k < ${t}[i + 2]; k++) to[${t}[i + 1] + k] = from[${t}[i] + k];
-    }
+    const int *piece = ${t};
+    for (long i = 0; i < ${vectors.length}; i++, piece += 2) ${blocks.move(dtype)}(from + piece[0], to + piece[1]);
+    for (long i = 0; i < ${exact.length}; i++, piece += 3) for (int k = 0; k < piece[2]; k++) to[piece[1] + k] = from[piece[0] + k];
   }
 `,
   });

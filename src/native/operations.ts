@@ -80,15 +80,15 @@ export class Operations {
     return true;
   }
 
-  /** An elementwise operation into a memory of its own. */
-  elementwise(operation: Omit<Elementwise, 'kind' | 'target'>): Region {
-    const target = wholeOf(new Memory(operation.dtype, operation.count));
+  /** An elementwise operation into a memory of its own, of the same dtype unless `kept` is another that holds its values. */
+  elementwise(operation: Omit<Elementwise, 'kind' | 'target'>, kept = operation.dtype): Region {
+    const target = wholeOf(new Memory(kept, operation.count));
     this.add({ kind: 'elementwise', ...operation, target });
     return target;
   }
 
   copy(from: Region, target: Region, count: number, overwrites = false): void {
-    const { dtype } = from.memory;
+    const { dtype } = target.memory;
     const expression = ([x]: readonly string[]) => x!;
     this.add({ kind: 'elementwise', count, dtype, operands: [from], expression, target, overwrites });
   }

@@ -38,7 +38,7 @@ function columnBlocks(
   for (let start = 0; start < columns; ) {
     const left = Math.ceil((columns - start) / lanes);
     const vectors = left >= wide ? wide : left === 3 ? 3 : left;
-    const rows = Math.min(12, Math.floor((machine.vectorRegisters - vectors - 2) / vectors));
+    const rows = Math.min(14, Math.floor((machine.vectorRegisters - vectors - 2) / vectors));
     const width = Math.min(columns - start, vectors * lanes);
     blocks.push({ start, width, block: { rows, vectors } });
     start += width;
@@ -147,24 +147,40 @@ ${each
 `;
   }
 
-  /** Σ over `stretches` and k of a[i][k] · b[k]: rows of the left side lie in stretches, side by side. */
-  rows(dtype: DType, block: Block): string {
+  /**
+   * Σ over `stretches` and k of a[i][k] · b[k]: rows of the left side lie in stretches, side by side. Its rows, and those
+   * of the result, have a pointer each, or are at equal distances from the first: then one register points to all.
+   */
+  rows(dtype: DType, block: Block, are: 'anywhere' | 'even'): string {
     const { rows, vectors } = block;
-    const name = `rows_${dtype}_${rows}x${vectors}`;
+    const name = `rows_${are}_${dtype}_${rows}x${vectors}`;
     const [type, vector, lanes] = [typeNames[dtype], this.#vector(dtype), lanesOf(this.#machine, dtype)];
+    const [parameters, start, left, result] =
+      are === 'even'
+        ? [
+            `const ${type} *a, long stepA, ${type} *c, long stepC`,
+            `const ${type} *row = a + s * stretch;`,
+            (i: string) => `row[${i} * stepA + k]`,
+            (i: number) => `c + ${i} * stepC`,
+          ]
+        : [
+            `const ${type} *const *a, ${type} *const *c`,
+            `const ${type} *row[${rows}]; for (int i = 0; i < ${rows}; i++) row[i] = a[i] + s * stretch;`,
+            (i: string) => `row[${i}][k]`,
+            (i: number) => `c[${i}]`,
+          ];
     this.#functions.set(
       name,
-      `static inline __attribute__((always_inline)) void ${name}(long stretches, long stretch, long length, const ${type} *const *a, const ${type} *b, long right, ${type} *const *c, long width) {
+      `static inline __attribute__((always_inline)) void ${name}(long stretches, long stretch, long length, const ${type} *b, long right, long width, ${parameters}) {
   ${vector} sums[${rows}][${vectors}] = {0};
   for (long s = 0; s < stretches; s++) {
-    const ${type} *row[${rows}];
-    for (int i = 0; i < ${rows}; i++) row[i] = a[i] + s * stretch;
+    ${start}
     for (long k = 0; k < length; k++, b += right) {
       ${vector} values[${vectors}];
       for (int j = 0; j < ${vectors}; j++) values[j] = *(const ${vector} *)(b + j * ${lanes});
-      for (int i = 0; i < ${rows}; i++) for (int j = 0; j < ${vectors}; j++) sums[i][j] += row[i][k] * values[j];
+      for (int i = 0; i < ${rows}; i++) for (int j = 0; j < ${vectors}; j++) sums[i][j] += ${left('i')} * values[j];
     }
-  }${this.#store(dtype, block, (i) => `c[${i}]`)}}
+  }${this.#store(dtype, block, result)}}
 `,
     );
     return name;
@@ -221,7 +237,23 @@ ${each
     const [stretches, stretch, length, right] = sizes;
     return this.#around(
       `const ${type} *const *a, const ${type} *b, ${type} *const *c`,
-      `${this.rows(dtype, block)}(${stretches}, ${stretch}, ${length}, a, b, ${right}, c, ${width});`,
+      `${this.rows(dtype, block, 'anywhere')}(${stretches}, ${stretch}, ${length}, b, ${right}, ${width}, a, c);`,
+    );
+  }
+
+  /** A function (a, b, c) for rows of a block at equal distances. */
+  evenRows(
+    dtype: DType,
+    block: Block,
+    sizes: readonly [stretches: number, stretch: number, length: number, right: number],
+    width: number,
+    [stepA, stepC]: readonly [number, number],
+  ): string {
+    const type = typeNames[dtype];
+    const [stretches, stretch, length, right] = sizes;
+    return this.#around(
+      `const ${type} *a, const ${type} *b, ${type} *c`,
+      `${this.rows(dtype, block, 'even')}(${stretches}, ${stretch}, ${length}, b, ${right}, ${width}, a, ${stepA}, c, ${stepC});`,
     );
   }
 
@@ -257,13 +289,64 @@ export function rowProduct(
   [a, b, c]: readonly [string, string, string],
 ): string {
   const { dtype, rowsOfA, rowsOfC, stretches, stretch, length, columns } = product;
+  const grid = commonGrid([rowsOfA, rowsOfC], lengthOf(rowsOfC))!;
+  const parts = columnBlocks(columns, blocks.machine, dtype).map(({ start, width, block }): string => {
+    const sizes = [stretches, stretch, length, columns] as const;
+    const starts = [`${a} + ${product.a}`, `${b} + ${start}`, `${c} + ${product.c + start}`] as const;
+    const run = grid.lengths.at(-1) ?? 1;
+    const tiles = Math.ceil(run / block.rows);
+    // Rows at equal distances need no pointer each; but few rows at a time read the right side too often.
+    return grid.lengths.length <= 1 || run / tiles >= 0.75 * block.rows
+      ? evenRows(blocks, { dtype, block, sizes, width, grid }, starts)
+      : scatteredRows(blocks, { dtype, block, sizes, width, grid }, starts);
+  });
+  return parts.join('');
+}
+
+interface RowTiles {
+  readonly dtype: DType;
+  readonly block: Block;
+  readonly sizes: readonly [stretches: number, stretch: number, length: number, right: number];
+  readonly width: number;
+  /** Of the rows of A and of the result. */
+  readonly grid: Grid;
+}
+
+/** Tiles within the innermost axis of the rows. */
+function evenRows(
+  blocks: Blocks,
+  { dtype, block, sizes, width, grid }: RowTiles,
+  [a, b, c]: readonly [string, string, string],
+): string {
+  const outer = grid.lengths.slice(0, -1);
+  const run = grid.lengths.at(-1) ?? 1;
+  const [stepA, stepC] = grid.strides.map((strides) => strides.at(-1) ?? 0) as [number, number];
+  const place = (list: number) => outer.map((_, i) => ` + i${i} * ${grid.strides[list]![i]}`).join('');
+  const loops = outer.map((n, i) => `for (long i${i} = 0; i${i} < ${n}; i${i}++) `).join('');
+  // A long run in full tiles and a rest, a short one in tiles of about the same size.
+  const isLong = run > 4 * block.rows;
+  const tiles = Math.ceil(run / block.rows);
+  const rows = isLong ? block.rows : Math.ceil(run / tiles);
+  const full = Math.floor(run / rows);
+  const call = (count: number, at: string) =>
+    `${blocks.evenRows(dtype, { ...block, rows: count }, sizes, width, [stepA, stepC])}(${a}${place(0)} + ${at} * ${stepA}, ${b}, ${c}${place(1)} + ${at} * ${stepC});`;
+  const rest = run - full * rows;
+  const body = [
+    `    for (long row = 0; row < ${full * rows}; row += ${rows}) ${call(rows, 'row')}\n`,
+    ...(rest > 0 ? [`    ${call(rest, `${full * rows}L`)}\n`] : []),
+  ];
+  return `  ${loops}{\n${body.join('')}  }\n`;
+}
+
+/** Tiles of rows wherever they lie. */
+function scatteredRows(
+  blocks: Blocks,
+  { dtype, block, sizes, width, grid }: RowTiles,
+  [a, b, c]: readonly [string, string, string],
+): string {
   const type = typeNames[dtype];
-  const count = lengthOf(rowsOfC);
-  const grid = commonGrid([rowsOfA, rowsOfC], count)!;
-  const parts = columnBlocks(columns, blocks.machine, dtype).map(({ start, width, block }) => {
-    const call = (rows: number) =>
-      `${blocks.rowsOf(dtype, { ...block, rows }, [stretches, stretch, length, columns], width)}(left, ${b} + ${start}, result);`;
-    const tile = (rows: number) => `    const ${type} *left[${rows}];
+  const count = grid.lengths.reduce((x, y) => x * y, 1);
+  const tile = (rows: number) => `    const ${type} *left[${rows}];
     ${type} *result[${rows}];
     for (long i = 0; i < ${rows}; i++) {
       long at = row + i;
@@ -271,19 +354,17 @@ ${stepAlong(grid, 'at', [
   ['from', 0],
   ['to', 1],
 ])}
-      left[i] = ${a} + ${product.a} + from;
-      result[i] = ${c} + ${product.c} + to + ${start};
+      left[i] = ${a} + from;
+      result[i] = ${c} + to;
     }
-    ${call(rows)}`;
-    const full = count - (count % block.rows);
-    const loop =
-      full === 0
-        ? ''
-        : `  for (long row = 0; row < ${full}; row += ${block.rows}) {\n${tile(block.rows)}\n  }\n`;
-    const rest = count === full ? '' : `  {\n    const long row = ${full};\n${tile(count - full)}\n  }\n`;
-    return loop + rest;
-  });
-  return parts.join('');
+    ${blocks.rowsOf(dtype, { ...block, rows }, sizes, width)}(left, ${b}, result);`;
+  const full = count - (count % block.rows);
+  const loop =
+    full === 0
+      ? ''
+      : `  for (long row = 0; row < ${full}; row += ${block.rows}) {\n${tile(block.rows)}\n  }\n`;
+  const rest = count === full ? '' : `  {\n    const long row = ${full};\n${tile(count - full)}\n  }\n`;
+  return loop + rest;
 }
 
 /** Statements that find the offsets of element `at` of a grid in several of its lists. */
@@ -317,6 +398,9 @@ export interface ColumnProduct {
 /** How much of the right side is gone through at a time, in bytes: it should stay in a core's own cache. */
 const stripBytes = 2 ** 17;
 
+/** In rows: a sum of more is less exact than the sum of such sums. */
+const longestStrip = 512;
+
 /** Statements that compute several products of the same right side from pointers to A, B and C. */
 export function columnProducts(
   blocks: Blocks,
@@ -334,13 +418,13 @@ export function columnProducts(
   const lengths = pad(grid.lengths, 1);
   const [stepsOfA, stepsOfB] = grid.strides.map((list) => pad(list, 0)) as [number[], number[]];
   // Strips of one axis: the outermost, or the one within it where that has enough rows by itself.
-  const wanted = Math.max(1, Math.floor(stripBytes / (columns * bytesOf[dtype])));
+  const wanted = Math.max(1, Math.min(longestStrip, Math.floor(stripBytes / (columns * bytesOf[dtype]))));
   const within = (axis: number) => lengths.slice(axis + 1).reduce((x, y) => x * y, 1);
   const outermost = Math.max(
     0,
     lengths.findIndex((length) => length > 1),
   );
-  const isLong = count > 2 * wanted;
+  const isLong = count > 1.5 * wanted;
   const cut = isLong && outermost < 2 && within(outermost) > wanted ? outermost + 1 : outermost;
   const strip = isLong
     ? Math.max(1, Math.min(lengths[cut]!, Math.round(wanted / within(cut))))

@@ -48,9 +48,15 @@ export function translate(
 ): Map<Tensor, Region> {
   const regions = new Map<Tensor, Region>(inputs);
   const regionOf = (node: Tensor): Region => regions.get(node) ?? operate(node as Tensor<Operator>);
+  const { operations } = translation;
   const operate = (node: Tensor<Operator>): Region => {
     const translateNode = translations[node.kind] as Translate<Operator>;
-    return translateNode({ ...translation, node, inputs: node.inputs.map(regionOf) });
+    // Elementwise operators read what is kept as bytes as it is; others want it as what it stands for.
+    const inputs = node.inputs.map((source) => {
+      const region = regionOf(source);
+      return readsElements.has(translateNode) ? region : inFull(operations, region, source);
+    });
+    return translateNode({ ...translation, node, inputs });
   };
   const outputs = new Set<Tensor>(Object.values(graph.outputs));
   for (const node of nodesOf([...outputs])) {
@@ -61,10 +67,19 @@ export function translate(
       translation.constants.set(memory, node.attributes.data);
       regions.set(node, wholeOf(memory));
     } else if (!cheap.has(node.kind) || outputs.has(node)) {
-      regions.set(node, operate(node as Tensor<Operator>));
+      const region = operate(node as Tensor<Operator>);
+      regions.set(node, outputs.has(node) ? inFull(operations, region, node) : region);
     }
   }
   return regions;
+}
+
+/** A value in the dtype of its node: as it is, or copied. */
+function inFull(operations: Operations, region: Region, { dtype, size: count }: Tensor): Region {
+  if (region.memory.dtype === dtype) return region;
+  const target = wholeOf(new Memory(dtype, count));
+  operations.copy(region, target, count);
+  return target;
 }
 
 /** The axes of an operand of an elementwise operator, broadcast to the shape of the result. */
@@ -87,14 +102,15 @@ function aligning(operations: Operations, region: Region, shape: Shape): [Region
 }
 
 function elementwise({ operations, node, inputs }: Parameters<Translate<Operator>>[0]): Region {
-  return operations.elementwise({
+  const operation = {
     count: node.size,
     dtype: node.dtype,
     operands: inputs.map((region, i) =>
       broadcast(operations, operations.nearest(region), node.inputs[i]!.shape, node.shape),
     ),
     expression: expressionOf(node)!,
-  });
+  };
+  return operations.elementwise(operation, isKind(node, 'step') ? 'bool' : node.dtype); // a step is 0 or 1
 }
 
 function reduce({ operations, node, inputs }: Parameters<Translate<'sum' | 'max'>>[0]): Region {
@@ -127,6 +143,9 @@ function joined(regions: readonly Region[], parts: readonly Tensor[]): Region | 
 function constantOf(operations: Operations, value: number, dtype: DType, count: number): Region {
   return operations.elementwise({ count, dtype, operands: [], expression: () => literal(value, dtype) });
 }
+
+/** Whose operands may be kept in another dtype. */
+const readsElements: ReadonlySet<unknown> = new Set([elementwise, reduce]);
 
 const same: Translate<Operator> = ({ inputs }) => inputs[0]!;
 

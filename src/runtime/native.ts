@@ -84,6 +84,7 @@ export function loadNative({ inputs, outputs, model, code }: Program): Loaded {
   if (code.kind !== 'native') throw new Error('internal: not a native program');
   const run = require(code.library) as Run;
   const arena = new Uint8Array(code.arenaBytes);
+  (run as unknown as (arena: Uint8Array) => void)(arena);
   return {
     inputs: Object.keys(inputs),
     outputs: Object.keys(outputs),
