@@ -485,31 +485,12 @@ int napi_get_typedarray_info(napi_env, napi_value, int *, __SIZE_TYPE__ *, void 
 int napi_create_int32(napi_env, int, napi_value *);
 int napi_create_function(napi_env, const char *, __SIZE_TYPE__, napi_callback, void *, napi_value *);
 
-#ifdef __linux__
-int madvise(void *, __SIZE_TYPE__, int);
-#endif
-/* Asks for large pages, before the arena is first written to: caches fetch ahead only within a page. */
-static napi_value prepare(napi_env env, napi_value arena) {
-#ifdef __linux__
-  __SIZE_TYPE__ length;
-  void *start;
-  if (!napi_get_typedarray_info(env, arena, 0, &length, &start, 0, 0)) {
-    const __UINTPTR_TYPE__ page = 4096, first = ((__UINTPTR_TYPE__)start + page - 1) & -page;
-    const __UINTPTR_TYPE__ end = ((__UINTPTR_TYPE__)start + length) & -page;
-    if (end > first) madvise((void *)first, end - first, 14 /* MADV_HUGEPAGE */);
-  }
-#endif
-  return 0;
-}
-
 enum { most = ${arrays} };
 static napi_value call(napi_env env, napi_callback_info info) {
   __SIZE_TYPE__ count = most;
   napi_value given[most], result;
   void *arrays[most];
-  int failed = napi_get_cb_info(env, info, &count, given, 0, 0);
-  if (!failed && count == 1) return prepare(env, given[0]);
-  failed = failed || count != most;
+  int failed = napi_get_cb_info(env, info, &count, given, 0, 0) || count != most;
   for (__SIZE_TYPE__ i = 0; !failed && i < count; i++) if (napi_get_typedarray_info(env, given[i], 0, 0, &arrays[i], 0, 0)) arrays[i] = 0;
   arrays[0] = (void *)(((__UINTPTR_TYPE__)arrays[0] + ${alignment - 1}) & -${alignment}ul);
   napi_create_int32(env, failed ? -1 : run((char *const *)arrays), &result);

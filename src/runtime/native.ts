@@ -3,20 +3,11 @@ import { createRequire } from 'node:module';
 import { promisify } from 'node:util';
 import { DataError, OptionError } from '../errors.ts';
 import { mul } from '../graph/elementwise.ts';
-import { simplify } from '../graph/simplify.ts';
 import { type Graph, type Loop, mapRecord, trace } from '../graph/trace.ts';
 import { float32, type TypedArray } from '../graph/type.ts';
 import { writeProgram } from '../native/program.ts';
 import { buildLibrary, type Compiler, compilerCommand, findCompiler } from './compiler.ts';
-import {
-  ArrayStore,
-  borderOf,
-  checked,
-  type Engine,
-  type Loaded,
-  mapGraphs,
-  type Program,
-} from './program.ts';
+import { ArrayStore, borderOf, checked, type Engine, type Loaded, type Program, prepare } from './program.ts';
 import type { Arrays } from './runtime.ts';
 
 /** What a library exports: 0 when it ran, 1 when an index was out of range. */
@@ -68,7 +59,7 @@ class NativeEngine implements Engine {
 
   async prepare(program: Graph | Loop): Promise<Program> {
     const { inputs, outputs } = borderOf(program);
-    const written = writeProgram(mapGraphs(program, simplify), this.#compiler.machine, inputs, outputs);
+    const written = writeProgram(prepare(program), this.#compiler.machine, inputs, outputs);
     const library = await buildLibrary(this.#compiler, written.source);
     const { arenaBytes, constants, optional } = written;
     return { inputs, outputs, model: constants, code: { kind: 'native', library, arenaBytes, optional } };
@@ -84,7 +75,6 @@ export function loadNative({ inputs, outputs, model, code }: Program): Loaded {
   if (code.kind !== 'native') throw new Error('internal: not a native program');
   const run = require(code.library) as Run;
   const arena = new Uint8Array(code.arenaBytes);
-  (run as unknown as (arena: Uint8Array) => void)(arena);
   return {
     inputs: Object.keys(inputs),
     outputs: Object.keys(outputs),

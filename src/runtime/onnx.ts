@@ -1,8 +1,6 @@
 /** Programs as ONNX models. Written over the interface that onnxruntime-node and onnxruntime-web share. */
 import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'onnxruntime-common';
 import { OptionError } from '../errors.ts';
-import { simplify } from '../graph/simplify.ts';
-import { split } from '../graph/split.ts';
 import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
 import { size, type TypedArray } from '../graph/type.ts';
 import type { Binding } from '../onnx/border.ts';
@@ -14,9 +12,9 @@ import {
   checked,
   type Engine,
   type Loaded,
-  mapGraphs,
   type OnnxCode,
   type Program,
+  prepare,
 } from './program.ts';
 import type { Arrays } from './runtime.ts';
 
@@ -38,16 +36,9 @@ export interface LoadOptions extends LoweringTarget {
   readonly writesInPlace: boolean;
 }
 
-/** A simpler graph, large values in pieces. */
-function inPieces(graph: Graph): Graph {
-  const simple = simplify(graph);
-  const pieces = split(simple);
-  return pieces === simple ? simple : simplify(pieces); // slices of what is in pieces already go
-}
-
 /** Simplifies a program and writes its model. */
 export function lowerProgram(program: Graph | Loop, target: LoweringTarget): Program {
-  const { model, inputs: feeds, outputs: fetches } = lower(mapGraphs(program, inPieces), target);
+  const { model, inputs: feeds, outputs: fetches } = lower(prepare(program), target);
   return { ...borderOf(program), model, code: { kind: 'onnx', feeds, fetches } };
 }
 

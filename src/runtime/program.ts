@@ -1,5 +1,7 @@
 /** Programs: a graph lowered to what another thread needs to load and run it, and lists of them. */
 import { DataError } from '../errors.ts';
+import { simplify } from '../graph/simplify.ts';
+import { split } from '../graph/split.ts';
 import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
 import { arrayOf, formatType, int32, size, type TensorType, type TypedArray } from '../graph/type.ts';
 import type { Binding } from '../onnx/border.ts';
@@ -50,9 +52,15 @@ export interface Loaded {
   release(): Promise<void>;
 }
 
-/** A program with every graph in it changed. */
-export function mapGraphs(program: Graph | Loop, change: (graph: Graph) => Graph): Graph | Loop {
-  return 'body' in program ? mapRecord(program, change) : change(program);
+/** The same program, simpler, with large values in pieces. */
+export function prepare(program: Graph | Loop): Graph | Loop {
+  return 'body' in program ? mapRecord(program, inPieces) : inPieces(program);
+}
+
+function inPieces(graph: Graph): Graph {
+  const simple = simplify(graph);
+  const pieces = split(simple);
+  return pieces === simple ? simple : simplify(pieces); // slices of what is in pieces already go
 }
 
 /** Types of the arrays that a program takes and returns. */
