@@ -99,14 +99,14 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
   const { tailShots = 0, trainShots } = options;
   const plan = planInnerLoop(options);
   const learner = resolveLearner(options);
-  const loop = await InnerLoop.compile(runtime, {
+  const compilingLoop = InnerLoop.compile(runtime, {
     learner,
     algorithm: algorithms[algorithm],
     examples: plan.examples,
     segments: plan.segments,
     shared: metaBatch % runtime.parallelism !== 0, // then workers share the odd task
   });
-  const outer = await compileOuterStep({
+  const compilingStep = compileOuterStep({
     runtime,
     name: options.outerOptimizer ?? 'sgd',
     innerOptimizer,
@@ -114,6 +114,7 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
     metaBatch,
     carriedUpdates: innerOptimizerState === 'carry' ? plan.updates : undefined,
   });
+  const [loop, outer] = await Promise.all([compilingLoop, compilingStep]);
   const metaStep = linearSchedule(options.metaStep, options.metaStepFinal ?? 0);
   const state = shareState(runtime, options.from ?? initialState(options));
   const random = Random.fromState(state.random);

@@ -1,5 +1,4 @@
 /** Runtimes for Node: in this thread, or a pool of worker threads. */
-import * as ort from 'onnxruntime-node';
 import { checkCount, OptionError } from '../errors.ts';
 import { probe } from '../onnx/direct-convolution.ts';
 import { ModelBuilder, outputName } from '../onnx/model.ts';
@@ -22,12 +21,11 @@ export interface NodeRuntimeOptions extends RuntimeOptions {
 }
 
 /**
- * A runtime over onnxruntime-node.
- * @throws {OptionError} when the provider is not in this build of ONNX Runtime, or a count is out of range
+ * A runtime for Node: programs compiled to machine code, or run by onnxruntime-node.
+ * @throws {OptionError} when the provider can not be used here, or a count is out of range
  */
 export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Runtime> {
   const { provider = await defaultProvider(), threads = 1, workers = 1, apart = false } = options;
-  if (provider !== 'native') requireProvider(provider);
   checkCount('workers', workers);
   checkCount('threads', threads);
   if ((workers > 1 || apart) && provider === 'webgpu') {
@@ -39,6 +37,8 @@ export async function nodeRuntime(options: NodeRuntimeOptions = {}): Promise<Run
     const here = new LocalRuntime(await nativeEngine());
     return workers === 1 && !apart ? here : PoolRuntime.start(here, { workers, apart, options: 'native' });
   }
+  const ort = await loadOnnxRuntime();
+  await requireProvider(provider);
   const block = provider === 'cpu' ? await directBlock() : undefined;
   const load = { provider, block, executionProvider: provider, threads, writesInPlace: true };
   const here = new LocalRuntime(new OnnxEngine(ort, load));
@@ -50,20 +50,28 @@ export async function defaultProvider(): Promise<'native' | 'cpu'> {
   return (await nativeFault()) === undefined ? 'native' : 'cpu';
 }
 
-/** Providers of this build that need nothing installed beside it. */
-export function availableProviders(): Provider[] {
+/** Only when it is wanted: loading it takes longer than most programs. */
+const loadOnnxRuntime = () => import('onnxruntime-node');
+
+/** Providers that can be used here: those of this build of ONNX Runtime, and native where there is a C compiler. */
+export async function availableProviders(): Promise<Provider[]> {
+  const native: Provider[] = (await nativeFault()) === undefined ? ['native'] : [];
+  return [...(await bundledProviders()), ...native];
+}
+
+async function bundledProviders(): Promise<Provider[]> {
   const known: readonly Provider[] = ['cpu', 'webgpu'];
+  const ort = await loadOnnxRuntime();
   const bundled = ort.listSupportedBackends().filter((backend) => backend.bundled);
   return known.filter((provider) => bundled.some(({ name }) => name === provider));
 }
 
-function requireProvider(provider: Provider): void {
-  const available = availableProviders();
-  if (!available.includes(provider)) {
-    throw new OptionError(
-      `device: "${provider}" is not in this build of ONNX Runtime, which has ${available.join(', ')}`,
-    );
-  }
+async function requireProvider(provider: Provider): Promise<void> {
+  const available = await bundledProviders();
+  if (available.includes(provider)) return;
+  throw new OptionError(
+    `device: "${provider}" is not in this build of ONNX Runtime, which has ${available.join(', ')}`,
+  );
 }
 
 let knownBlock: Promise<number | undefined> | undefined;
@@ -75,6 +83,7 @@ function directBlock(): Promise<number | undefined> {
 }
 
 async function probeBlock(): Promise<number | undefined> {
+  const ort = await loadOnnxRuntime();
   const session = await ort.InferenceSession.create(probe(new ModelBuilder()), { intraOpNumThreads: 1 });
   const values = Float32Array.from({ length: 64 }, (_, i) => i);
   const outputs = await session.run({ x: new ort.Tensor('float32', values, [1, 32, 1, 2]) });

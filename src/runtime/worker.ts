@@ -1,6 +1,5 @@
 /** The other end of `pool.ts`: a thread that loads programs and runs stages of them. */
 import { parentPort, workerData } from 'node:worker_threads';
-import * as ort from 'onnxruntime-node';
 import { DataError } from '../errors.ts';
 import { loadNative } from './native.ts';
 import { OnnxEngine } from './onnx.ts';
@@ -10,7 +9,7 @@ import type { Arrays } from './runtime.ts';
 
 const options = workerData as WorkerOptions;
 const port = parentPort!;
-const engine = options === 'native' ? undefined : new OnnxEngine(ort, options);
+const engine = options === 'native' ? undefined : new OnnxEngine(await import('onnxruntime-node'), options);
 const load: Engine['load'] = async (program) => engine?.load(program) ?? loadNative(program);
 const programs = new Map<number, Loaded>();
 const store = new ArrayStore();

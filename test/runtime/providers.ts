@@ -97,7 +97,7 @@ async function difference(
 
 /** Runs everything on `provider` and on the CPU. */
 export async function compareWithCpu(provider: Provider): Promise<Comparison> {
-  if (!availableProviders().includes(provider)) {
+  if (!(await availableProviders()).includes(provider)) {
     return { unavailable: `this build of ONNX Runtime has no ${provider}` };
   }
   const runtimes = [await nodeRuntime(), await nodeRuntime({ provider })] as const;
