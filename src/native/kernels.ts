@@ -214,7 +214,7 @@ export class Kernels {
   }
 }
 
-/** Whether all go over the same elements along common axes, with few enough pointers. */
+/** Whether all go over the same elements along common axes. */
 function fits(operations: readonly Elementwise[]): boolean {
   const [{ count }] = operations as [Elementwise];
   if (operations.some((operation) => operation.count !== count)) return false;

@@ -34,14 +34,9 @@ export interface Call {
   readonly kind: 'call';
   readonly reads: readonly Region[];
   readonly writes: readonly Region[];
-  /** Memory for the time of the call. */
-  readonly scratch?: readonly Memory[];
-  /** Types of the function's pointers are those of reads, writes and scratch, in this order. */
-  readonly code: Code;
+  /** The body of the function, given the names of its pointers to what it reads and writes. */
+  readonly code: (names: { reads: string[]; writes: string[] }) => string;
 }
-
-/** The body of a function whose pointers are named `names`; `fail` leaves it when an index is out of range. */
-export type Code = (names: { reads: string[]; writes: string[]; scratch: string[] }) => string;
 
 export type Operation = Elementwise | Call;
 
@@ -62,6 +57,7 @@ export class Operations {
   /** Values that also stand in a larger memory, with something around them. */
   readonly #windows = new Map<Memory, Region>();
   readonly #bordered = new Map<string, Region>();
+  readonly #numbers = new Map<Memory, number>();
   /** What operations write. */
   readonly #made = new Set<Memory>();
 
@@ -116,8 +112,6 @@ export class Operations {
   nearest(region: Region): Region {
     return (isWhole(region) ? this.#windows.get(region.memory) : undefined) ?? region;
   }
-
-  readonly #numbers = new Map<Memory, number>();
 
   #numberOf(memory: Memory): number {
     const number = this.#numbers.get(memory) ?? this.#numbers.size;

@@ -388,17 +388,13 @@ ${atLast}`;
     return { name: this.#function(body, pointers, names), pointers };
   }
 
-  #call({ reads, writes, scratch = [], code }: Call): Called {
+  #call({ reads, writes, code }: Call): Called {
     const pointers = [
       ...reads.map((region) => ({ region, isWritten: false })),
-      ...[...writes, ...scratch.map(wholeOf)].map((region) => ({ region, isWritten: true })),
+      ...writes.map((region) => ({ region, isWritten: true })),
     ];
     const names = pointers.map((_, i) => `p${i}`);
-    const body = code({
-      reads: names.slice(0, reads.length),
-      writes: names.slice(reads.length, reads.length + writes.length),
-      scratch: names.slice(reads.length + writes.length),
-    });
+    const body = code({ reads: names.slice(0, reads.length), writes: names.slice(reads.length) });
     return { name: this.#function(body, pointers, names), pointers };
   }
 

@@ -278,7 +278,10 @@ const translations: { readonly [K in Operator]: Translate<K> } = {
   gather({ operations, blocks, constants, node, inputs: [x, indices] }) {
     const { axis } = node.attributes;
     const [source, table] = node.inputs as [Tensor, Tensor];
-    const pattern = isKind(table, 'constant') ? axesOfTable(table.attributes.data) : undefined;
+    const length = source.shape[axis]!;
+    const known = isKind(table, 'constant') ? table.attributes.data : undefined;
+    const isSafe = known?.every((place) => place >= 0 && place < length) ?? false;
+    const pattern = isSafe ? axesOfTable(known!) : undefined;
     if (pattern !== undefined && node.size > 0) {
       const lists = alongShape(x!.axes, source.shape);
       const fits = lists !== undefined && lists[axis]!.length <= 1;
@@ -295,12 +298,10 @@ const translations: { readonly [K in Operator]: Translate<K> } = {
     const target = wholeOf(new Memory(node.dtype, node.size));
     const inner = size(source.shape.slice(axis + 1));
     const outer = size(source.shape.slice(0, axis));
-    const [length, count] = [source.shape[axis]!, table.size];
-    const known = isKind(table, 'constant');
+    const count = table.size;
     const rowsFrom = operations.sideBySide(x!, source.size);
-    if (known && inner === 1) {
-      const { data } = table.attributes;
-      const made = inPieces(operations, blocks, { from: rowsFrom, rows: outer, length, table: data });
+    if (isSafe && inner === 1) {
+      const made = inPieces(operations, blocks, { from: rowsFrom, rows: outer, length, table: known! });
       if (made !== undefined) {
         constants.set(...made.constant);
         return made.target;
@@ -312,7 +313,7 @@ const translations: { readonly [K in Operator]: Translate<K> } = {
       writes: [target],
       code: ({ reads: [from, places], writes: [to] }) => `
   for (long i = 0; i < ${outer}; i++) for (long j = 0; j < ${count}; j++) {
-    const long place = ${places}[j];${known ? '' : inRange(length)}
+    const long place = ${places}[j];${isSafe ? '' : inRange(length)}
     ${inner === 1 ? '' : `for (long k = 0; k < ${inner}; k++) `}${to}[${step(count, inner)}] = ${from}[(i * ${length} + place) * ${inner}${inner === 1 ? '' : ' + k'}];
   }
 `,

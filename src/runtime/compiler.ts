@@ -110,8 +110,12 @@ function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** Removes libraries, and what killed processes left, that were not used for a while. */
+let isTidied = false;
+
+/** Removes libraries, and what killed processes left, that were not used for a while; once in a process. */
 async function removeOld(folder: string): Promise<void> {
+  if (isTidied) return;
+  isTidied = true;
   const oldest = Date.now() - keptDays * 24 * 3600 * 1000;
   for (const name of await readdir(folder).catch((): string[] => [])) {
     const path = join(folder, name);

@@ -1,4 +1,5 @@
 /** Programs as machine code, made by the C compiler of the machine. */
+import { rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { promisify } from 'node:util';
 import { DataError, OptionError } from '../errors.ts';
@@ -60,13 +61,25 @@ class NativeEngine implements Engine {
   async prepare(program: Graph | Loop): Promise<Program> {
     const { inputs, outputs } = borderOf(program);
     const written = writeProgram(prepare(program), this.#compiler.machine, inputs, outputs);
-    const library = await buildLibrary(this.#compiler, written.source);
+    const library = await this.#library(written.source);
     const { arenaBytes, constants, optional } = written;
     return { inputs, outputs, model: constants, code: { kind: 'native', library, arenaBytes, optional } };
   }
 
   async load(program: Program): Promise<Loaded> {
     return loadNative(program);
+  }
+
+  /** The path of a library that can be loaded: one in the cache that was damaged is made again. */
+  async #library(source: string): Promise<string> {
+    const path = await buildLibrary(this.#compiler, source);
+    try {
+      require(path);
+      return path;
+    } catch {
+      await rm(path, { force: true });
+      return buildLibrary(this.#compiler, source);
+    }
   }
 }
 
