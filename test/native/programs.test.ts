@@ -106,6 +106,17 @@ testNative('random graphs compute what the reference evaluation does, to the bit
   assert.ok(nodes > 400 && kinds.size > 25, `${nodes} nodes of ${kinds.size} kinds`);
 });
 
+testNative('random graphs of smooth functions compute the same up to rounding', async (runtime) => {
+  for (let seed = 0; seed < 10; seed++) {
+    const random = Random.stream(seed, 'smooth graph');
+    const graph = randomGraph(random, 30, true);
+    const isDouble = Object.values(graph.inputs)[0]!.dtype === 'float64';
+    const tolerance = isDouble ? 1e-12 : 1e-4;
+    const inputs = randomInputs(random, graph.inputs);
+    await assertComputes(runtime, graph, inputs, { tolerance, about: `smooth graph ${seed}` });
+  }
+});
+
 /** What a loop computes, its body evaluated round by round. */
 function evaluateLoop({ body, end }: Loop, inputs: Arrays, rounds: number, firstRound = 0): Arrays {
   let state: Arrays = inputs;

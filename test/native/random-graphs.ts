@@ -1,4 +1,4 @@
-/** Random programs out of small whole numbers, which every engine computes without rounding. */
+/** Random programs: out of small whole numbers, which every engine computes without rounding, or smooth functions. */
 import type { Random } from '../../src/data/random.ts';
 import {
   abs,
@@ -8,7 +8,10 @@ import {
   cast,
   concat,
   constant,
+  cos,
+  div,
   equal,
+  exp,
   float32,
   float64,
   type Graph,
@@ -29,16 +32,20 @@ import {
   type Shape,
   scatterAdd,
   select,
+  sigmoid,
   sign,
   simplify,
+  sin,
   size,
   slice,
+  sqrt,
   step,
   sub,
   sum,
   type Tensor,
   type TensorType,
   type TypedArray,
+  tanh,
   trace,
   transpose,
 } from '../../src/graph/index.ts';
@@ -47,13 +54,19 @@ import { arrayOf, broadcastShapes } from '../../src/graph/type.ts';
 const mostElements = 3000;
 const lengths = [1, 1, 2, 3, 4, 5, 7, 8, 16, 17];
 
-/** Grows a graph operator by operator. Elements stay whole numbers from −4 to 4. */
+const bounded = (x: Tensor): Tensor => exp(minimum(x, 1));
+const steady = [tanh, sigmoid, sin, cos, relu, abs, neg, bounded, (x: Tensor) => sqrt(add(abs(x), 1))];
+const whole = [neg, relu, abs, sign, step];
+
+/** Grows a graph operator by operator. Elements stay from −4 to 4: whole numbers, unless it is `smooth`. */
 class Grower {
   readonly #random: Random;
   readonly #pool: Tensor[];
+  readonly #smooth: boolean;
 
-  constructor(random: Random, start: readonly Tensor[]) {
+  constructor(random: Random, start: readonly Tensor[], smooth = false) {
     this.#random = random;
+    this.#smooth = smooth;
     this.#pool = [...start];
   }
 
@@ -82,7 +95,7 @@ class Grower {
 
   #operator(x: Tensor): Tensor {
     const random = this.#random;
-    const unary = [neg, relu, abs, sign, step];
+    const unary = this.#smooth ? steady : whole;
     const binary = [add, sub, mul, maximum, minimum];
     const axes = x.shape.flatMap((_, axis) => (random.integer(2) === 0 ? [axis] : []));
     const keepDims = random.integer(2) === 0;
@@ -91,13 +104,14 @@ class Grower {
       () => this.#small(binary[random.integer(binary.length)]!(x, this.#partner(x))),
       () => this.#small(binary[random.integer(binary.length)]!(this.#partner(x), x)),
       () => {
+        if (this.#smooth) return div(x, add(abs(this.#partner(x)), 1)); // rounding must decide nothing
         const y = this.#partner(x);
         const both = [greater, less, equal][random.integer(3)]!(x, y);
         return random.integer(2) === 0 ? select(both, x, y) : cast(both, x.dtype);
       },
       () => this.#small(sum(x, { axes, keepDims })),
       () => max(x, { axes, keepDims }),
-      () => (x.rank === 0 ? x : cast(minimum(argMax(x, random.integer(x.rank)), 4), x.dtype)),
+      () => (x.rank === 0 || this.#smooth ? x : cast(minimum(argMax(x, random.integer(x.rank)), 4), x.dtype)),
       () => {
         const shape = x.shape.map((length) => (length === 1 ? 1 + random.integer(4) : length));
         return broadcastTo(x, random.integer(2) === 0 ? shape : [1 + random.integer(4), ...shape]);
@@ -233,13 +247,13 @@ export function randomInputs<K extends string>(
 }
 
 /** A graph of about so many operators, with some of its values as outputs. */
-export function randomGraph(random: Random, nodes: number): Graph {
+export function randomGraph(random: Random, nodes: number, smooth = false): Graph {
   const type = random.integer(3) === 0 ? float64 : float32;
   const types = Object.fromEntries(
     Array.from({ length: 1 + random.integer(4) }, (_, i) => [`x${i}`, type(...randomShape(random))]),
   );
   return trace(types, (inputs) => {
-    const grower = new Grower(random, Object.values(inputs));
+    const grower = new Grower(random, Object.values(inputs), smooth);
     grower.grow(nodes);
     const outputs = Array.from({ length: 1 + random.integer(5) }, (_, i): [string, Tensor] => [
       `y${i}`,
