@@ -41,8 +41,6 @@ export class Kernels {
   /** Loops that read a whole region in its order. */
   readonly #readers = new Map<string, Kernel[]>();
   readonly #numbers = new Map<Memory, number>();
-  /** Whether something waits for what stood behind it in the program. */
-  #isReordered = false;
   /** Where an operation stood in the program. */
   readonly #places = new Map<Operation, number>();
 
@@ -88,7 +86,6 @@ export class Kernels {
   /** Lets one kernel wait for another, wherever they stood. */
   delay(late: Kernel, early: Kernel): void {
     late.after.add(early);
-    this.#isReordered = true;
   }
 
   makersOf(memory: Memory): ReadonlySet<Kernel> {
@@ -101,7 +98,7 @@ export class Kernels {
     for (const kernel of seen) {
       for (const before of kernel.after) {
         if (before === early) return true;
-        if (this.#isReordered || before.last > early.first) seen.add(before);
+        seen.add(before); // loops that were joined run later than where their first operations stood
       }
     }
     return false;

@@ -97,7 +97,7 @@ export async function buildLibrary({ command, flags, identity }: Compiler, sourc
       { cause },
     );
   } finally {
-    await Promise.all([text, library].map((file) => rm(file, { force: true })));
+    await Promise.all([text, library].map((file) => rm(file, { force: true }).catch(() => {}))); // the first error is the one to tell
   }
   await removeOld(folder);
   return path;

@@ -5,6 +5,7 @@ import { evaluate, type Operator } from '../../src/graph/index.ts';
 import { nodesOf } from '../../src/graph/trace.ts';
 import { isFloat } from '../../src/graph/type.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
+import { engines } from '../runtime/engines.ts';
 import { cases, compositions } from './cases.ts';
 import {
   assertClose,
@@ -18,10 +19,10 @@ import {
   variablesOf,
 } from './contract.ts';
 
-const runtime = await nodeRuntime();
-after(() => runtime.dispose());
+const runtimes = await Promise.all(engines.map((provider) => nodeRuntime({ provider })));
+after(() => Promise.all(runtimes.map((runtime) => runtime.dispose())));
 
-/** Operators that only move or compare elements: ONNX Runtime must agree to the bit. */
+/** Operators that only move or compare elements: every engine must agree to the bit. */
 const exact: ReadonlySet<string> = new Set<Operator>([
   ...(['neg', 'relu', 'abs', 'sign', 'maximum', 'minimum', 'select', 'identity', 'stopGradient'] as const),
   ...(['reshape', 'broadcastTo', 'transpose', 'slice', 'pad', 'concat', 'gather', 'max'] as const),
@@ -48,16 +49,18 @@ function checkGradients(one: Case): void {
   }
 }
 
-/** ONNX Runtime computes what the reference evaluation does: the value and both gradients. */
-async function checkRuntime(one: Case, float: Float, operator: string): Promise<void> {
+/** Every engine computes what the reference evaluation does: the value and both gradients. */
+async function checkEngines(one: Case, float: Float, operator: string): Promise<void> {
   const graph = caseGraph(one, float);
   const inputs = caseInputs(one, float);
   const expected = evaluate(graph, inputs);
-  const actual = await (await runtime.compile(graph)).run(inputs);
   const rounding = float === 'float32' ? 4e-6 : 1e-14;
-  for (const [name, { dtype }] of Object.entries(graph.outputs)) {
-    const same = !isFloat(dtype) || (name === 'y' && exact.has(operator));
-    assertClose(actual[name]!, expected[name]!, same ? 0 : rounding, name);
+  for (const runtime of runtimes) {
+    const actual = await (await runtime.compile(graph)).run(inputs);
+    for (const [name, { dtype }] of Object.entries(graph.outputs)) {
+      const same = !isFloat(dtype) || (name === 'y' && exact.has(operator));
+      assertClose(actual[name]!, expected[name]!, same ? 0 : rounding, `${runtime.provider}: ${name}`);
+    }
   }
 }
 
@@ -67,7 +70,7 @@ for (const [operator, list] of Object.entries({ ...cases, ...compositions })) {
       for (const float of floatsOf(one)) {
         test(`${one.about}, ${float}`, async () => {
           checkType(one, float, operator);
-          await checkRuntime(one, float, operator);
+          await checkEngines(one, float, operator);
           if (float === 'float64') checkGradients(one);
         });
       }

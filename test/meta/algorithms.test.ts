@@ -19,9 +19,16 @@ import {
   sgd,
 } from '../../src/optim/index.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
+import type { Runtime } from '../../src/runtime/runtime.ts';
+import { engines } from '../runtime/engines.ts';
 
-const runtime = await nodeRuntime();
-after(() => runtime.dispose());
+const runtimes = await Promise.all(engines.map((provider) => nodeRuntime({ provider })));
+after(() => Promise.all(runtimes.map((runtime) => runtime.dispose())));
+
+/** A test on every engine. */
+function testOnEngines(name: string, body: (runtime: Runtime) => Promise<void>): void {
+  for (const runtime of runtimes) test(`${runtime.provider}: ${name}`, () => body(runtime));
+}
 
 /** Its outputs are its three parameters, whatever comes in. */
 const constantModel = defineModel({
@@ -48,6 +55,7 @@ const centers = [
 
 /** The direction of one task with three examples, each a mini-batch of its own, in turns. */
 async function direction(
+  runtime: Runtime,
   algorithm: AlgorithmName,
   loss: Loss,
   optimizer: Optimizer,
@@ -89,7 +97,7 @@ const optimizer = sgd({ learningRate: alpha });
 /** After SGD on ½(w − c)²: w ← w − α(w − c). */
 const step = (w: number, c: number) => w - alpha * (w - c);
 
-test('on a quadratic all four directions have their closed form', async () => {
+testOnEngines('on a quadratic all four directions have their closed form', async (runtime) => {
   const adapted = (i: number, steps: number) =>
     centers.slice(0, steps).reduce((w, c) => step(w, c[i]!), phi[i]!);
   const closed: Record<AlgorithmName, (i: number) => number> = {
@@ -99,34 +107,40 @@ test('on a quadratic all four directions have their closed form', async () => {
     joint: (i) => -alpha * centers.reduce((total, c) => total + phi[i]! - c[i]!, 0),
   };
   for (const name of Object.keys(closed) as AlgorithmName[]) {
-    assertClose(await direction(name, quadratic, optimizer), [0, 1, 2].map(closed[name]));
+    assertClose(await direction(runtime, name, quadratic, optimizer), [0, 1, 2].map(closed[name]));
   }
 });
 
-test('every inner step is taken once, however many go in a round', async () => {
+testOnEngines('every inner step is taken once, however many go in a round', async (runtime) => {
   // A small model takes up to eight steps a round: 8 in one, 9 in three of 3, 10 in two of 5, 11 in eleven of 1.
   for (const steps of [1, 8, 9, 10, 11]) {
     const adapted = (i: number) =>
       Array.from({ length: steps }, (_, n) => centers[n % 3]![i]!).reduce(step, phi[i]!) - phi[i]!;
-    assertClose(await direction('reptile', quadratic, optimizer, steps), [0, 1, 2].map(adapted));
+    assertClose(await direction(runtime, 'reptile', quadratic, optimizer, steps), [0, 1, 2].map(adapted));
   }
 });
 
-test('FOMAML is MAML where the loss is linear, and differs where it is not', async () => {
-  assertClose(await direction('fomaml', linear, optimizer), await direction('maml', linear, optimizer));
-  const [first] = await direction('fomaml', quadratic, optimizer);
-  const [exact] = await direction('maml', quadratic, optimizer);
+testOnEngines('FOMAML is MAML where the loss is linear, and differs where it is not', async (runtime) => {
+  assertClose(
+    await direction(runtime, 'fomaml', linear, optimizer),
+    await direction(runtime, 'maml', linear, optimizer),
+  );
+  const [first] = await direction(runtime, 'fomaml', quadratic, optimizer);
+  const [exact] = await direction(runtime, 'maml', quadratic, optimizer);
   assert.ok(Math.abs(first! / exact! - 1 / (1 - alpha) ** 2) < 1e-5);
 });
 
-test('where the loss is linear Reptile is joint training', async () => {
-  assertClose(await direction('reptile', linear, optimizer), await direction('joint', linear, optimizer));
+testOnEngines('where the loss is linear Reptile is joint training', async (runtime) => {
+  assertClose(
+    await direction(runtime, 'reptile', linear, optimizer),
+    await direction(runtime, 'joint', linear, optimizer),
+  );
 });
 
-test('Adam with β₁ = 0 takes the steps of TensorFlow’s formula', async () => {
+testOnEngines('Adam with β₁ = 0 takes the steps of TensorFlow’s formula', async (runtime) => {
   const learningRate = 0.05;
   const beta2 = 0.999;
-  const moved = await direction('reptile', quadratic, adam({ learningRate, beta1: 0 }));
+  const moved = await direction(runtime, 'reptile', quadratic, adam({ learningRate, beta1: 0 }));
   const expected = [0, 1, 2].map((i) => {
     let [w, v] = [phi[i]!, 0];
     centers.forEach((c, steps) => {
@@ -139,9 +153,9 @@ test('Adam with β₁ = 0 takes the steps of TensorFlow’s formula', async () =
   assertClose(moved, expected, 1e-5);
 });
 
-test('Adam with both moments takes the steps of its formula', async () => {
+testOnEngines('Adam with both moments takes the steps of its formula', async (runtime) => {
   const [learningRate, beta1, beta2] = [0.05, 0.9, 0.99];
-  const moved = await direction('reptile', quadratic, adam({ learningRate, beta1, beta2 }));
+  const moved = await direction(runtime, 'reptile', quadratic, adam({ learningRate, beta1, beta2 }));
   const expected = [0, 1, 2].map((i) => {
     let [w, m, v] = [phi[i]!, 0, 0];
     centers.forEach((c, steps) => {
@@ -156,28 +170,31 @@ test('Adam with both moments takes the steps of its formula', async () => {
   assertClose(moved, expected, 1e-5);
 });
 
-test('states composed from parallel tasks are those of the tasks in turn, where the gradients are the same', async () => {
-  const beta2 = 0.9;
-  const moments = adam({ learningRate: 1, beta1: 0, beta2 });
-  const squares = [
-    [4, 1],
-    [9, 25],
-    [0.25, 16],
-  ]; // g² in two steps of three tasks
-  const after = (v: number, task: readonly number[]) =>
-    task.reduce((x, square) => beta2 * x + (1 - beta2) * square, v);
-  const start = { secondMoments: Float32Array.of(2), secondMomentsWeight: Float32Array.of(0.5) };
-  const apart = squares.map((task) => ({
-    secondMoments: Float32Array.of(after(2, task)),
-    secondMomentsWeight: Float32Array.of(after(0.5, [1, 1])),
-  }));
-  const constants = (state: OptimizerState) =>
-    mapRecord(state, (values) => constant(float32(values.length), values));
-  const composed = composeStates(moments, constants(start), apart.map(constants), 2);
-  const result = await (await runtime.compile({ inputs: {}, outputs: composed })).run({});
-  assertClose(result.secondMoments!, [squares.reduce(after, 2)]);
-  assertClose(result.secondMomentsWeight!, [after(0.5, [1, 1, 1, 1, 1, 1])]);
-});
+testOnEngines(
+  'states composed from parallel tasks are those of the tasks in turn, where the gradients are the same',
+  async (runtime) => {
+    const beta2 = 0.9;
+    const moments = adam({ learningRate: 1, beta1: 0, beta2 });
+    const squares = [
+      [4, 1],
+      [9, 25],
+      [0.25, 16],
+    ]; // g² in two steps of three tasks
+    const after = (v: number, task: readonly number[]) =>
+      task.reduce((x, square) => beta2 * x + (1 - beta2) * square, v);
+    const start = { secondMoments: Float32Array.of(2), secondMomentsWeight: Float32Array.of(0.5) };
+    const apart = squares.map((task) => ({
+      secondMoments: Float32Array.of(after(2, task)),
+      secondMomentsWeight: Float32Array.of(after(0.5, [1, 1])),
+    }));
+    const constants = (state: OptimizerState) =>
+      mapRecord(state, (values) => constant(float32(values.length), values));
+    const composed = composeStates(moments, constants(start), apart.map(constants), 2);
+    const result = await (await runtime.compile({ inputs: {}, outputs: composed })).run({});
+    assertClose(result.secondMoments!, [squares.reduce(after, 2)]);
+    assertClose(result.secondMomentsWeight!, [after(0.5, [1, 1, 1, 1, 1, 1])]);
+  },
+);
 
 /** SGD that keeps the gradient, and steps by twice it minus the one before where it is `optimistic`. */
 const keepsGradient = (optimistic: boolean): Optimizer => ({
@@ -192,32 +209,35 @@ const keepsGradient = (optimistic: boolean): Optimizer => ({
 });
 
 for (const optimistic of [true, false]) {
-  test(`an optimizer whose state is ${optimistic ? 'the last' : 'a gradient that it does not read'} runs in a loop as unrolled`, async () => {
-    const own = keepsGradient(optimistic);
-    const learner: Learner = { model: mlp(), loss: squaredError(), target: float32(1), optimizer: own };
-    const segments = [{ steps: 11, batch: 2 }]; // a step a round
-    const random = Random.stream(0, 'waves');
-    const normals = (length: number) => Float32Array.from({ length }, () => random.uniform(-2, 2));
-    const initial = learner.model.init(random);
-    const start = {
-      initial,
-      parameters: initial,
-      ...prefixState(freshState(own, initial.length)),
-      lossTotal: new Float32Array(1),
-      inputs: normals(10),
-      targets: normals(10),
-    };
-    const batches = Int32Array.from({ length: 22 }, (_, i) => (3 * i) % 10);
-    const loop = await InnerLoop.compile(runtime, { learner, algorithm: reptile, examples: 10, segments });
-    const names = ['direction', 'state.previous', 'lossTotal'];
-    const looped = await runtime.run(loop.stages({ start, batches }), names);
-    const unrolled = await runtime.compile(traceSteps(learner, reptile, 10, segments));
-    const expected = await unrolled.run({ ...start, batches0: batches });
-    for (const name of names) assertClose(looped[name]!, expected[name]!, 1e-5);
-  });
+  testOnEngines(
+    `an optimizer whose state is ${optimistic ? 'the last' : 'a gradient that it does not read'} runs in a loop as unrolled`,
+    async (runtime) => {
+      const own = keepsGradient(optimistic);
+      const learner: Learner = { model: mlp(), loss: squaredError(), target: float32(1), optimizer: own };
+      const segments = [{ steps: 11, batch: 2 }]; // a step a round
+      const random = Random.stream(0, 'waves');
+      const normals = (length: number) => Float32Array.from({ length }, () => random.uniform(-2, 2));
+      const initial = learner.model.init(random);
+      const start = {
+        initial,
+        parameters: initial,
+        ...prefixState(freshState(own, initial.length)),
+        lossTotal: new Float32Array(1),
+        inputs: normals(10),
+        targets: normals(10),
+      };
+      const batches = Int32Array.from({ length: 22 }, (_, i) => (3 * i) % 10);
+      const loop = await InnerLoop.compile(runtime, { learner, algorithm: reptile, examples: 10, segments });
+      const names = ['direction', 'state.previous', 'lossTotal'];
+      const looped = await runtime.run(loop.stages({ start, batches }), names);
+      const unrolled = await runtime.compile(traceSteps(learner, reptile, 10, segments));
+      const expected = await unrolled.run({ ...start, batches0: batches });
+      for (const name of names) assertClose(looped[name]!, expected[name]!, 1e-5);
+    },
+  );
 }
 
-test('a run in pieces is the run in one, wherever it is cut', async () => {
+testOnEngines('a run in pieces is the run in one, wherever it is cut', async (runtime) => {
   for (const steps of [1, 7, 11, 13, 32]) {
     const learner: Learner = { model: constantModel, loss: quadratic, target: float32(3), optimizer };
     const segments = [{ steps, batch: 1 }];

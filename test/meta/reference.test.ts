@@ -26,7 +26,7 @@ import {
 } from '../../src/nn/index.ts';
 import { adam, freshState, type Optimizer, type OptimizerState, sgd } from '../../src/optim/index.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
-import type { Arrays } from '../../src/runtime/runtime.ts';
+import type { Arrays, Runtime } from '../../src/runtime/runtime.ts';
 import {
   type NetworkName,
   reference,
@@ -35,9 +35,10 @@ import {
   referenceParameters,
   summaryError,
 } from '../reference/reference.ts';
+import { engines } from '../runtime/engines.ts';
 
-const runtime = await nodeRuntime();
-after(() => runtime.dispose());
+const runtimes = await Promise.all(engines.map((provider) => nodeRuntime({ provider })));
+after(() => Promise.all(runtimes.map((runtime) => runtime.dispose())));
 
 const models: Record<Exclude<NetworkName, 'miniImagenet'>, Model> = {
   sine: mlp(),
@@ -49,6 +50,7 @@ const models: Record<Exclude<NetworkName, 'miniImagenet'>, Model> = {
 type DType = 'float32' | 'float64';
 
 async function run(
+  runtime: Runtime,
   name: keyof typeof models,
   dtype: DType,
   algorithm: Algorithm,
@@ -90,11 +92,16 @@ function scaled(vector: ArrayLike<number>, factor: number): Float64Array {
   return Float64Array.from(vector, (x) => x * factor);
 }
 
+/** Every engine with every dtype. */
+const inBoth = runtimes.flatMap((runtime) =>
+  (['float32', 'float64'] as const).map((dtype) => [runtime, dtype] as const),
+);
+
 const allModels: Record<NetworkName, Model> = { ...models, miniImagenet: miniImagenetNet({ ways: 5 }) };
 
 for (const name of Object.keys(allModels) as NetworkName[]) {
-  for (const dtype of ['float32', 'float64'] as const) {
-    test(`${name} in ${dtype}: outputs, losses and gradient of a batch agree with PyTorch`, async () => {
+  for (const [runtime, dtype] of inBoth) {
+    test(`${runtime.provider}, ${name} in ${dtype}: outputs, losses and gradient of a batch agree with PyTorch`, async () => {
       const network = reference.networks[name];
       const { batch, output, loss, lossSum, gradient } = network.forward;
       const model = allModels[name];
@@ -141,10 +148,11 @@ for (const name of Object.keys(allModels) as NetworkName[]) {
 }
 
 const cases = (Object.keys(models) as (keyof typeof models)[]).flatMap((name) =>
-  (['float64', 'float32'] as const).map((dtype) => [name, dtype] as const),
+  inBoth.map(([runtime, dtype]) => [name, runtime, dtype] as const),
 );
 
-for (const [name, dtype] of cases) {
+for (const [name, runtime, dtype] of cases) {
+  const title = `${runtime.provider}, ${name} in ${dtype}`;
   const network = reference.networks[name];
   const { sgd: plain, adamCarried, adamReset, joint: jointSummary } = network.task!;
   const check = (vector: ArrayLike<number>, summary: typeof jointSummary) => {
@@ -153,46 +161,49 @@ for (const [name, dtype] of cases) {
     assert.ok(error < (dtype === 'float64' ? 2e-5 : 1e-4), `relative error ${error}`);
   };
 
-  test(`${name} in ${dtype}: Reptile, FOMAML, MAML and joint training with inner SGD agree with PyTorch`, async () => {
+  test(`${title}: Reptile, FOMAML, MAML and joint training with inner SGD agree with PyTorch`, async () => {
     const optimizer = sgd({ learningRate: plain.lr });
-    const first = await run(name, dtype, reptile, optimizer);
+    const first = await run(runtime, name, dtype, reptile, optimizer);
     check(first.direction!, plain.reptile);
     const losses = plain.losses.reduce((a, b) => a + b);
     assert.ok(Math.abs(first.lossTotal![0]! - losses) < 1e-5 * losses);
-    const tail = await run(name, dtype, fomaml, optimizer);
+    const tail = await run(runtime, name, dtype, fomaml, optimizer);
     check(tail.direction!, plain.fomamlStep);
     check(scaled(tail.direction!, -1 / plain.lr), plain.fomamlGradient);
-    check(scaled((await run(name, dtype, maml, optimizer)).direction!, -1 / plain.lr), plain.maml);
+    check(scaled((await run(runtime, name, dtype, maml, optimizer)).direction!, -1 / plain.lr), plain.maml);
     // In float32 two of the 800,000 ReLU inputs of `omniglot` round to the other side of zero in the
     // batches at φ, which moves their gradients by 4e-3: joint training is compared in float64 there.
     if (name !== 'omniglot' || dtype === 'float64') {
-      check(scaled((await run(name, dtype, joint, optimizer)).direction!, -1 / plain.lr), jointSummary);
+      check(
+        scaled((await run(runtime, name, dtype, joint, optimizer)).direction!, -1 / plain.lr),
+        jointSummary,
+      );
     }
   });
 
-  test(`${name} in ${dtype}: the same with inner Adam on carried moments`, async () => {
+  test(`${title}: the same with inner Adam on carried moments`, async () => {
     const optimizer = adam({ learningRate: adamCarried.lr, beta1: 0 });
     const state = {
       secondMoments: referenceMoments(network, models[name].layout),
       secondMomentsWeight: Float32Array.of(1 - 0.999 ** 7), // seven steps were taken before
     };
-    const first = await run(name, dtype, reptile, optimizer, state);
+    const first = await run(runtime, name, dtype, reptile, optimizer, state);
     check(first.direction!, adamCarried.reptile);
-    check((await run(name, dtype, fomaml, optimizer, state)).direction!, adamCarried.fomamlStep);
-    const outer = await run(name, dtype, maml, optimizer, state);
+    check((await run(runtime, name, dtype, fomaml, optimizer, state)).direction!, adamCarried.fomamlStep);
+    const outer = await run(runtime, name, dtype, maml, optimizer, state);
     check(scaled(outer.direction!, -1 / adamCarried.lr), adamCarried.maml);
     const weight = unprefixState(first).secondMomentsWeight![0]!;
     assert.ok(Math.abs(weight - (1 - 0.999 ** adamCarried.stepsTaken)) < 1e-6);
   });
 
   // From v = 0 the first steps are ±α by the gradient's sign: entries near zero follow float32's rounding.
-  test(`${name} in ${dtype}: the same with inner Adam from fresh moments`, {
+  test(`${title}: the same with inner Adam from fresh moments`, {
     skip: name === 'omniglot' && dtype === 'float32' && 'compared in float64',
   }, async () => {
     const optimizer = adam({ learningRate: adamReset.lr, beta1: 0 });
-    const first = await run(name, dtype, reptile, optimizer);
+    const first = await run(runtime, name, dtype, reptile, optimizer);
     check(first.direction!, adamReset.reptile);
     check(unprefixState(first).secondMoments!, adamReset.secondMoments);
-    check((await run(name, dtype, fomaml, optimizer)).direction!, adamReset.fomamlStep);
+    check((await run(runtime, name, dtype, fomaml, optimizer)).direction!, adamReset.fomamlStep);
   });
 }

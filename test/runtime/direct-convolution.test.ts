@@ -11,7 +11,7 @@ import { LocalRuntime } from '../../src/runtime/local.ts';
 import { nodeRuntime } from '../../src/runtime/node.ts';
 import { lowerProgram, OnnxEngine } from '../../src/runtime/onnx.ts';
 
-const direct = await nodeRuntime();
+const direct = await nodeRuntime({ provider: 'cpu' });
 const plain = new LocalRuntime(
   new OnnxEngine(ort, {
     provider: 'cpu',

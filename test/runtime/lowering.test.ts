@@ -26,7 +26,7 @@ import { nodeRuntime } from '../../src/node.ts';
 import { lowerProgram } from '../../src/runtime/onnx.ts';
 import { assertClose } from '../graph/contract.ts';
 
-const runtime = await nodeRuntime();
+const runtime = await nodeRuntime({ provider: 'cpu' });
 after(() => runtime.dispose());
 
 /** How often an operator stands in a model: its name follows the tag of its field and its length. */

@@ -23,10 +23,11 @@ import { reptile } from '../../src/meta/reptile.ts';
 import { omniglotNet, softmaxCrossEntropy } from '../../src/nn/index.ts';
 import { adam, freshState } from '../../src/optim/index.ts';
 import { LocalRuntime } from '../../src/runtime/local.ts';
-import { nodeRuntime } from '../../src/runtime/node.ts';
+import { type NodeRuntimeOptions, nodeRuntime } from '../../src/runtime/node.ts';
 import { OnnxEngine, type OnnxRuntime } from '../../src/runtime/onnx.ts';
 import type { Provider, Runtime, Stage } from '../../src/runtime/runtime.ts';
 import { schedule } from '../../src/runtime/schedule.ts';
+import { engines } from './engines.ts';
 
 const f32 = (...values: number[]): Float32Array => Float32Array.of(...values);
 const shared = (values: Float32Array): Float32Array => {
@@ -40,8 +41,11 @@ const double = () => trace({ x: float32(3), unused: int32(2) }, ({ x }) => ({ y:
 const x = f32(1, 2, 3);
 const unused = Int32Array.of(0, 0);
 
-async function withRuntime(workers: number, body: (runtime: Runtime) => Promise<void>): Promise<void> {
-  const runtime = await nodeRuntime({ workers });
+async function withRuntime(
+  options: NodeRuntimeOptions,
+  body: (runtime: Runtime) => Promise<void>,
+): Promise<void> {
+  const runtime = await nodeRuntime(options);
   try {
     await body(runtime);
   } finally {
@@ -49,65 +53,76 @@ async function withRuntime(workers: number, body: (runtime: Runtime) => Promise<
   }
 }
 
-test('any number of workers gives the same bits, more tasks than workers in their order', async () => {
-  const model = omniglotNet({ ways: 5, filters: 8 });
-  const optimizer = adam({ learningRate: 1e-3, beta1: 0 });
-  const loss = softmaxCrossEntropy();
-  const learner: Learner = { model, loss, target: int32(), optimizer };
-  const graph = traceSteps(learner, reptile, 10, [{ steps: 3, batch: 5 }]);
-  const random = Random.stream(3, 'tasks');
-  const initial = shared(model.init(random));
-  const tasks = Array.from({ length: 7 }, () => ({
-    initial,
-    parameters: initial,
-    ...prefixState(freshState(optimizer, model.layout.size)),
-    lossTotal: f32(0),
-    inputs: Float32Array.from({ length: 10 * 784 }, () => random.uniform()),
-    targets: Int32Array.from({ length: 10 }, (_, i) => i % 5),
-    batches0: Int32Array.from({ length: 15 }, () => random.integer(10)),
-  }));
-  const results: Float32Array[][] = [];
-  for (const workers of [1, 2, 3]) {
-    await withRuntime(workers, async (runtime) => {
-      assert.equal(runtime.parallelism, workers);
-      const executable = await runtime.compile(graph);
-      const found = await Promise.all(tasks.map((task) => executable.run(task)));
-      results.push(found.map(({ direction }) => direction as Float32Array));
-    });
-  }
-  const [alone, two, three] = results as [Float32Array[], Float32Array[], Float32Array[]];
-  assert.deepEqual(two, alone);
-  assert.deepEqual(three, alone);
-  assert.ok(alone[0]!.some((step) => step !== 0) && alone[0]!.every(Number.isFinite));
-  assert.notDeepEqual(alone[0], alone[1]);
-});
+/** A test on every engine. */
+function testOnEngines(name: string, body: (provider: Provider) => Promise<void>): void {
+  for (const provider of engines) test(`${provider}: ${name}`, () => body(provider));
+}
 
-test('lists of stages give the same bits on any number of workers, cut between them or not', async () => {
-  const grow = trace({ x: float32(3), rate: float32() }, ({ x, rate }) => ({ x: mul(x, rate), last: x }));
-  const random = Random.stream(4, 'lists');
-  const lists = [2, 3, 1, 4, 2, 3, 3].map((length) =>
-    Array.from({ length }, (_, i): Record<string, Float32Array> => {
-      const rate = f32(random.uniform(0.5, 1.5));
-      return i === 0 ? { x: f32(random.uniform(), random.uniform(), 1), rate } : i === 1 ? { rate } : {};
-    }),
-  );
-  const results: Float32Array[][] = [];
-  for (const workers of [1, 2, 3, 4]) {
-    await withRuntime(workers, async (runtime) => {
-      const executable = await runtime.compile(grow);
-      const stages = lists.map((list) => list.map((inputs): Stage => ({ executable, inputs })));
-      const all = await runtime.runAll(
-        stages.map((pieces) => ({ pieces })),
-        ['x', 'last', 'rate'],
-      );
-      results.push(all.flatMap(({ x, last, rate }) => [x, last, rate] as Float32Array[]));
-      if (workers > 1) return;
-      const oneByOne = await Promise.all(stages.map((list) => runtime.run(list, ['x', 'last', 'rate'])));
-      assert.deepEqual(all, oneByOne);
-    });
-  }
-  for (const result of results) assert.deepEqual(result, results[0]);
-});
+testOnEngines(
+  'any number of workers gives the same bits, more tasks than workers in their order',
+  async (provider) => {
+    const model = omniglotNet({ ways: 5, filters: 8 });
+    const optimizer = adam({ learningRate: 1e-3, beta1: 0 });
+    const loss = softmaxCrossEntropy();
+    const learner: Learner = { model, loss, target: int32(), optimizer };
+    const graph = traceSteps(learner, reptile, 10, [{ steps: 3, batch: 5 }]);
+    const random = Random.stream(3, 'tasks');
+    const initial = shared(model.init(random));
+    const tasks = Array.from({ length: 7 }, () => ({
+      initial,
+      parameters: initial,
+      ...prefixState(freshState(optimizer, model.layout.size)),
+      lossTotal: f32(0),
+      inputs: Float32Array.from({ length: 10 * 784 }, () => random.uniform()),
+      targets: Int32Array.from({ length: 10 }, (_, i) => i % 5),
+      batches0: Int32Array.from({ length: 15 }, () => random.integer(10)),
+    }));
+    const results: Float32Array[][] = [];
+    for (const workers of [1, 2, 3]) {
+      await withRuntime({ provider, workers }, async (runtime) => {
+        assert.equal(runtime.parallelism, workers);
+        const executable = await runtime.compile(graph);
+        const found = await Promise.all(tasks.map((task) => executable.run(task)));
+        results.push(found.map(({ direction }) => direction as Float32Array));
+      });
+    }
+    const [alone, two, three] = results as [Float32Array[], Float32Array[], Float32Array[]];
+    assert.deepEqual(two, alone);
+    assert.deepEqual(three, alone);
+    assert.ok(alone[0]!.some((step) => step !== 0) && alone[0]!.every(Number.isFinite));
+    assert.notDeepEqual(alone[0], alone[1]);
+  },
+);
+
+testOnEngines(
+  'lists of stages give the same bits on any number of workers, cut between them or not',
+  async (provider) => {
+    const grow = trace({ x: float32(3), rate: float32() }, ({ x, rate }) => ({ x: mul(x, rate), last: x }));
+    const random = Random.stream(4, 'lists');
+    const lists = [2, 3, 1, 4, 2, 3, 3].map((length) =>
+      Array.from({ length }, (_, i): Record<string, Float32Array> => {
+        const rate = f32(random.uniform(0.5, 1.5));
+        return i === 0 ? { x: f32(random.uniform(), random.uniform(), 1), rate } : i === 1 ? { rate } : {};
+      }),
+    );
+    const results: Float32Array[][] = [];
+    for (const workers of [1, 2, 3, 4]) {
+      await withRuntime({ provider, workers }, async (runtime) => {
+        const executable = await runtime.compile(grow);
+        const stages = lists.map((list) => list.map((inputs): Stage => ({ executable, inputs })));
+        const all = await runtime.runAll(
+          stages.map((pieces) => ({ pieces })),
+          ['x', 'last', 'rate'],
+        );
+        results.push(all.flatMap(({ x, last, rate }) => [x, last, rate] as Float32Array[]));
+        if (workers > 1) return;
+        const oneByOne = await Promise.all(stages.map((list) => runtime.run(list, ['x', 'last', 'rate'])));
+        assert.deepEqual(all, oneByOne);
+      });
+    }
+    for (const result of results) assert.deepEqual(result, results[0]);
+  },
+);
 
 test('lists are spread evenly: every stage once, cut lists begun first and ended last, none waiting', () => {
   const random = Random.stream(6, 'schedule');
@@ -142,10 +157,12 @@ test('lists are spread evenly: every stage once, cut lists begun first and ended
   }
 });
 
-for (const workers of [1, 2]) {
-  describe(workers === 1 ? 'in one thread' : `${workers} workers`, () => {
+const places = engines.flatMap((provider) => [1, 2].map((workers) => ({ provider, workers })));
+
+for (const { provider, workers } of places) {
+  describe(`${provider}, ${workers === 1 ? 'in one thread' : `${workers} workers`}`, () => {
     test('equal programs are compiled once, also when asked for at the same time', async () => {
-      await withRuntime(workers, async (runtime) => {
+      await withRuntime({ provider, workers }, async (runtime) => {
         const [first, second] = await Promise.all([runtime.compile(double()), runtime.compile(double())]);
         assert.equal(first, second);
         assert.equal(await runtime.compile(double()), first);
@@ -158,7 +175,7 @@ for (const workers of [1, 2]) {
     });
 
     test('stages hand their values on, by name; the last one to give a name is fetched', async () => {
-      await withRuntime(workers, async (runtime) => {
+      await withRuntime({ provider, workers }, async (runtime) => {
         const step = await runtime.compile(
           trace({ x: float32(3), rate: float32() }, ({ x, rate }) => ({ x: sub(x, mul(x, rate)) })),
         );
@@ -177,7 +194,7 @@ for (const workers of [1, 2]) {
     });
 
     test('inputs in shared memory are read, passed on and fetched', async () => {
-      await withRuntime(workers, async (runtime) => {
+      await withRuntime({ provider, workers }, async (runtime) => {
         const executable = await runtime.compile(double());
         const inputs = { x: shared(x), unused };
         assert.deepEqual(await executable.run(inputs), { y: f32(2, 4, 6) });
@@ -190,7 +207,7 @@ for (const workers of [1, 2]) {
     });
 
     test('a value can be output twice, be an input or a constant, and be called anything', async () => {
-      await withRuntime(workers, async (runtime) => {
+      await withRuntime({ provider, workers }, async (runtime) => {
         const graph = trace({ t0: float32(2), 'a,b': float32(2) }, (inputs) => {
           const y = mul(inputs.t0, 3);
           return { t0: inputs.t0, y, again: y, three: scalar(3), z: mul(inputs['a,b'], y) };
@@ -202,7 +219,7 @@ for (const workers of [1, 2]) {
     });
 
     test('inputs that are absent, too short or of another type are named', async () => {
-      await withRuntime(workers, async (runtime) => {
+      await withRuntime({ provider, workers }, async (runtime) => {
         const executable = await runtime.compile(double());
         const run = (inputs: object) => executable.run(inputs as { x: Float32Array; unused: Int32Array });
         const rejects = (promise: Promise<unknown>, message: string) =>
@@ -224,9 +241,9 @@ for (const workers of [1, 2]) {
     });
 
     test('stages of another runtime are refused', async () => {
-      const stranger = await nodeRuntime();
+      const stranger = await nodeRuntime({ provider });
       const executable = await stranger.compile(double());
-      await withRuntime(workers, async (runtime) => {
+      await withRuntime({ provider, workers }, async (runtime) => {
         const stages = [{ executable, inputs: { x, unused } }];
         const message = 'internal: a stage was compiled by another runtime';
         await assert.rejects(runtime.run(stages, ['y']), { message });
@@ -235,7 +252,7 @@ for (const workers of [1, 2]) {
     });
 
     test('a disposed runtime says so', async () => {
-      const runtime = await nodeRuntime({ workers });
+      const runtime = await nodeRuntime({ provider, workers });
       const executable = await runtime.compile(double());
       await runtime.dispose();
       await runtime.dispose();
@@ -281,19 +298,22 @@ test('a program that fails to load is forgotten, one that loads is loaded once',
 });
 
 /** Starts a pool and returns its threads beside it. */
-async function poolWithThreads(workers: number): Promise<{ runtime: Runtime; threads: Worker[] }> {
+async function poolWithThreads(
+  provider: Provider,
+  workers: number,
+): Promise<{ runtime: Runtime; threads: Worker[] }> {
   const threads: Worker[] = [];
   const notice = (thread: Worker) => threads.push(thread);
   process.on('worker', notice);
-  const runtime = await nodeRuntime({ workers, apart: true });
+  const runtime = await nodeRuntime({ provider, workers, apart: true });
   await runtime.compile(double()); // all have started once they have answered
   process.off('worker', notice);
   assert.equal(threads.length, workers);
   return { runtime, threads };
 }
 
-test('the runs of a worker that dies are rejected, and so are later ones', async () => {
-  const { runtime, threads } = await poolWithThreads(2);
+testOnEngines('the runs of a worker that dies are rejected, and so are later ones', async (provider) => {
+  const { runtime, threads } = await poolWithThreads(provider, 2);
   const executable = await runtime.compile(double());
   for (const thread of threads) thread.postMessage(null); // no request: the worker fails on it
   const runs = Array.from({ length: 4 }, () => executable.run({ x, unused })); // two running, two waiting
@@ -303,8 +323,8 @@ test('the runs of a worker that dies are rejected, and so are later ones', async
   await runtime.dispose();
 });
 
-test('a worker that was ended from outside is reported', async () => {
-  const { runtime, threads } = await poolWithThreads(2);
+testOnEngines('a worker that was ended from outside is reported', async (provider) => {
+  const { runtime, threads } = await poolWithThreads(provider, 2);
   const executable = await runtime.compile(double());
   await Promise.all(threads.map((thread) => thread.terminate()));
   const message = 'a worker thread ended before its work, with exit code 1';
@@ -312,8 +332,8 @@ test('a worker that was ended from outside is reported', async () => {
   await runtime.dispose();
 });
 
-test('runs that a pool still owes are rejected when it is disposed', async () => {
-  const runtime = await nodeRuntime({ workers: 2 });
+testOnEngines('runs that a pool still owes are rejected when it is disposed', async (provider) => {
+  const runtime = await nodeRuntime({ provider, workers: 2 });
   const busy = await runtime.compile(
     trace({ x: float32(256, 256) }, ({ x }) => {
       let y: Tensor = x;
@@ -348,12 +368,16 @@ test('options out of range say what is wanted', async () => {
   await rejects({ threads: -1 }, 'threads: expected a whole number from 1 on, got -1');
   const unknown = 'cuda' as Provider;
   await rejects({ provider: unknown }, '^device: "cuda" is not in this build of ONNX Runtime, which has cpu');
+  if (engines.includes('native')) {
+    const message = '^threads: programs of the device "native" have one, got 2: use workers$';
+    await rejects({ provider: 'native', threads: 2 }, message);
+  }
   await rejects({ provider: 'webgpu', workers: 2 }, '(one for all, got 2 workers: use 1|not in this build)');
 });
 
-test('runs side by side with inputs in shared memory see each their own', async () => {
+testOnEngines('runs side by side with inputs in shared memory see each their own', async (provider) => {
   for (const workers of [1, 2]) {
-    await withRuntime(workers, async (runtime) => {
+    await withRuntime({ provider, workers }, async (runtime) => {
       const executable = await runtime.compile(double());
       const runs = [1, 2, 3, 4].map((k) => executable.run({ x: shared(f32(k, 2 * k, 3 * k)), unused }));
       const results = await Promise.all(runs);
@@ -365,26 +389,29 @@ test('runs side by side with inputs in shared memory see each their own', async 
   }
 });
 
-test('recycling takes back what the runtime made, once, and nothing of the caller', async () => {
-  const length = 2048;
-  const graph = trace({ x: float32(length) }, (given) => ({ y: mul(given.x, 2), z: add(given.x, 1) }));
-  for (const workers of [1, 2]) {
-    for (const input of [new Float32Array(length).fill(3), shared(new Float32Array(length).fill(3))]) {
-      await withRuntime(workers, async (runtime) => {
-        const executable = await runtime.compile(graph);
-        const [first] = await runtime.runAll(
-          Array.from({ length: workers }, () => ({ pieces: [{ executable, inputs: { x: input } }] })),
-          ['x', 'y'],
-        );
-        runtime.recycle(first!);
-        runtime.recycle(first!);
-        const { y, z } = await executable.run({ x: new Float32Array(length).fill(7) });
-        assert.ok(input.every((value) => value === 3));
-        assert.ok(y.every((value) => value === 14) && z.every((value) => value === 8));
-      });
+testOnEngines(
+  'recycling takes back what the runtime made, once, and nothing of the caller',
+  async (provider) => {
+    const length = 2048;
+    const graph = trace({ x: float32(length) }, (given) => ({ y: mul(given.x, 2), z: add(given.x, 1) }));
+    for (const workers of [1, 2]) {
+      for (const input of [new Float32Array(length).fill(3), shared(new Float32Array(length).fill(3))]) {
+        await withRuntime({ provider, workers }, async (runtime) => {
+          const executable = await runtime.compile(graph);
+          const [first] = await runtime.runAll(
+            Array.from({ length: workers }, () => ({ pieces: [{ executable, inputs: { x: input } }] })),
+            ['x', 'y'],
+          );
+          runtime.recycle(first!);
+          runtime.recycle(first!);
+          const { y, z } = await executable.run({ x: new Float32Array(length).fill(7) });
+          assert.ok(input.every((value) => value === 3));
+          assert.ok(y.every((value) => value === 14) && z.every((value) => value === 8));
+        });
+      }
     }
-  }
-});
+  },
+);
 
 test('sums by repeated places are whole on any number of threads', async () => {
   const places = 400_000; // of one element, at which ONNX Runtime's threads meet
@@ -393,7 +420,7 @@ test('sums by repeated places are whole on any number of threads', async () => {
     sums: scatterAdd(updates, at, { length: 1 }),
     across: scatterAdd(columns, few, { axis: 1, length: 3 }),
   }));
-  const runtime = await nodeRuntime({ threads: 4 });
+  const runtime = await nodeRuntime({ provider: 'cpu', threads: 4 });
   const executable = await runtime.compile(graph);
   for (let run = 0; run < 12; run++) {
     const { sums, across } = await executable.run({
