@@ -108,11 +108,22 @@ class Loop {
     }
     const total = `t${this.#variables.size}`;
     this.#variables.set(total, total);
-    const start = reduction === 'sum' ? '0' : literal(Number.NEGATIVE_INFINITY, dtype);
-    this.#before[fixed]!.push(`${typeNames[dtype]} ${total} = ${start};`);
-    this.#before[innermost]!.push(join(total, value));
-    this.#after[fixed]!.unshift(join(place, total));
-    this.#reductions.push(` reduction(${reduction === 'sum' ? '+' : 'max'}:${total})`);
+    const type = typeNames[dtype];
+    if (reduction === 'sum') {
+      this.#before[fixed]!.push(`${type} ${total} = 0;`);
+      this.#before[innermost]!.push(join(total, value));
+      this.#after[fixed]!.unshift(join(place, total));
+      this.#reductions.push(` reduction(+:${total})`);
+      return;
+    }
+    // Lanes are joined without regard to what is no number: whether there was any is kept beside.
+    this.#before[fixed]!.push(`${type} ${total} = ${literal(Number.NEGATIVE_INFINITY, dtype)};`);
+    this.#before[fixed]!.push(`int none_${total} = 0;`);
+    this.#before[innermost]!.push(`${total} = ${total} < ${value} ? ${value} : ${total};`);
+    this.#before[innermost]!.push(`none_${total} |= ${value} != ${value};`);
+    const none = literal(Number.NaN, dtype);
+    this.#after[fixed]!.push(`if (none_${total}) ${total} = ${none};`, join(place, total));
+    this.#reductions.push(` reduction(max:${total}) reduction(|:none_${total})`);
   }
 
   /** A variable with an operand's element. */

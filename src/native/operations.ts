@@ -68,12 +68,18 @@ export class Operations {
 
   /** Lets a value be made as a stretch of a larger memory; false where it must stay what it is. */
   place(region: Region, within: { readonly memory: Memory; readonly offset: number }): boolean {
-    const { memory } = region;
-    const isFree = memory.within === undefined && this.#made.has(memory) && !this.zeroed.has(memory);
-    if (!isFree || !isWhole(region)) return false;
-    memory.within = within;
+    if (!this.isFree(region)) return false;
+    region.memory.within = within;
     this.#made.add(within.memory);
     return true;
+  }
+
+  /** Whether a region is all of a memory that is made here and lies nowhere else. */
+  isFree(region: Region): boolean {
+    const { memory } = region;
+    return (
+      isWhole(region) && memory.within === undefined && this.#made.has(memory) && !this.zeroed.has(memory)
+    );
   }
 
   /** An elementwise operation into a memory of its own, of the same dtype unless `kept` is another that holds its values. */

@@ -113,11 +113,14 @@ class Writer {
     const inBody = mapRecord(body.inputs, (_, name) =>
       name === 'round' ? round : (carried[name] ?? this.#inputs[name]!),
     );
+    let leaving = new Map<string, Memory>();
     const each = this.#section(
       body,
       inBody,
-      (operations, regions) => this.#separate(body, carried, operations, regions),
-      (operations, regions, kernels) => this.#carryOn(body, carried, { operations, regions, kernels }),
+      (operations, regions) => {
+        leaving = this.#leaving(body, carried, operations, regions);
+      },
+      (operations, kernels) => this.#carryOn(leaving, carried, operations, kernels),
     );
     for (const memory of [round, ...Object.values(carried)]) this.#settle(memory, largestPart(each, memory));
     const start = Object.entries(carried).flatMap(([name, memory]) => {
@@ -141,8 +144,8 @@ ${atLast}`;
   #section(
     graph: Graph,
     inputs: Readonly<Record<string, Memory>>,
-    before: (operations: Operations, regions: Map<Tensor, Region>) => void,
-    after?: (operations: Operations, regions: ReadonlyMap<Tensor, Region>, kernels: Kernels) => void,
+    before: (operations: Operations, regions: ReadonlyMap<Tensor, Region>) => void,
+    after?: (operations: Operations, kernels: Kernels) => void,
   ): Section {
     const operations = new Operations();
     const given = new Map(
@@ -162,7 +165,7 @@ ${atLast}`;
     });
     before(operations, regions);
     const kernels = new Kernels(operations.list);
-    after?.(operations, regions, kernels);
+    after?.(operations, kernels);
     return { order: kernels.inOrder(), kernels, operations };
   }
 
@@ -177,21 +180,30 @@ ${atLast}`;
     }
   }
 
-  /** Copies what a round hands on without making it, before others write over it. */
-  #separate(
+  /**
+   * What a round hands on, by name: each a memory of its own that is made in the round, so that it can be made somewhere
+   * else. All others are copied, before somebody writes over them; what stays as it is goes nowhere.
+   */
+  #leaving(
     { outputs }: Graph,
     carried: Readonly<Record<string, Memory>>,
     operations: Operations,
-    regions: Map<Tensor, Region>,
-  ): void {
-    const held = Object.values(carried);
+    regions: ReadonlyMap<Tensor, Region>,
+  ): Map<string, Memory> {
+    const leaving = new Map<string, Memory>();
+    const handedOn = new Set<Memory>();
     for (const [name, node] of Object.entries(outputs)) {
       const region = regions.get(node)!;
-      if (!held.includes(region.memory) || (region.memory === carried[name] && isWhole(region))) continue;
-      const target = wholeOf(new Memory(node.dtype, node.size));
-      operations.copy(region, target, node.size);
-      regions.set(node, target);
+      if (region.memory === carried[name] && isWhole(region)) continue;
+      let { memory } = region;
+      if (!operations.isFree(region) || handedOn.has(memory)) {
+        memory = new Memory(node.dtype, node.size);
+        operations.copy(region, wholeOf(memory), node.size);
+      }
+      handedOn.add(memory);
+      leaving.set(name, memory);
     }
+    return leaving;
   }
 
   /**
@@ -199,35 +211,21 @@ ${atLast}`;
    * else has read the old one by then; otherwise it is copied at the end of the round.
    */
   #carryOn(
-    body: Graph,
+    leaving: ReadonlyMap<string, Memory>,
     carried: Readonly<Record<string, Memory>>,
-    {
-      operations,
-      regions,
-      kernels,
-    }: { operations: Operations; regions: ReadonlyMap<Tensor, Region>; kernels: Kernels },
+    operations: Operations,
+    kernels: Kernels,
   ): void {
-    const read = new Set(
-      operations.list.flatMap((operation) => readsOf(operation).map(({ memory }) => memory)),
-    );
+    const read = new Set(operations.list.flatMap(readsOf).map(({ memory }) => memory));
+    const written = new Set(operations.list.flatMap(writesOf).map(({ memory }) => memory));
     const copied: { region: Region; target: Region }[] = [];
     const pieces: { piece: Memory; target: Memory; offset: number }[] = [];
-    const made = new Map(
-      operations.list.flatMap((operation) =>
-        writesOf(operation).map(({ memory }) => [memory, operation] as const),
-      ),
-    );
-    for (const [name, node] of Object.entries(body.outputs)) {
+    for (const [name, memory] of leaving) {
       const target = carried[name]!;
-      const region = regions.get(node)!;
-      if (region.memory === target && isWhole(region)) continue;
-      const parts = [...made.keys()].filter(({ within }) => within?.memory === region.memory);
-      const isFree =
-        isWhole(region) && region.memory.within === undefined && !operations.zeroed.has(region.memory);
-      if (!isFree || (parts.length === 0 && !made.has(region.memory))) {
-        copied.push({ region, target: wholeOf(target) });
-      } else if (parts.length === 0 || made.has(region.memory) || read.has(region.memory)) {
-        pieces.push({ piece: region.memory, target, offset: 0 });
+      const parts = new Set([...written].flatMap((part) => childOf(memory, part) ?? []));
+      // One that is only joined from others, and not read as a whole, can go part by part.
+      if (parts.size === 0 || written.has(memory) || read.has(memory)) {
+        pieces.push({ piece: memory, target, offset: 0 });
       } else {
         for (const piece of parts) pieces.push({ piece, target, offset: piece.within!.offset });
       }
@@ -442,6 +440,14 @@ ${atLast}`;
     }
     return bytes;
   }
+}
+
+/** The stretch of a memory that another, deeper one lies in. */
+function childOf(memory: Memory, deeper: Memory): Memory | undefined {
+  for (let at = deeper; at.within !== undefined; at = at.within.memory) {
+    if (at.within.memory === memory) return at;
+  }
+  return undefined;
 }
 
 /** Where the largest part of a memory that a section reads begins. */

@@ -70,13 +70,14 @@ export function collapse(axes: readonly Axis[]): Axis[] {
 
 /** The axes of each length of a shape; undefined where one of them lies across two lengths. */
 export function alongShape(axes: readonly Axis[], shape: Shape): Axis[][] | undefined {
+  if (shape.includes(0)) return shape.map((length) => [{ length, stride: 0 }]);
   const rest = [...axes];
   const result: Axis[][] = [];
   for (const length of shape.toReversed()) {
     const own: Axis[] = [];
     for (let missing = length; missing !== 1; ) {
       const axis = rest.pop();
-      if (axis === undefined) return undefined; // of a shape without elements
+      if (axis === undefined) throw new Error('internal: axes of fewer elements than a shape has');
       if (missing % axis.length === 0) {
         own.unshift(axis);
         missing /= axis.length;

@@ -1,12 +1,12 @@
 /** The C compiler of the machine: whether there is one, what it compiles for, and libraries made with it. */
 import { execFile } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
-import { access, mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { env, platform } from 'node:process';
 import { promisify } from 'node:util';
 import { DataError } from '../errors.ts';
-import { cacheFolder, fileFault } from '../files.ts';
+import { cacheFolder, fileFault, writeAtomically } from '../files.ts';
 import type { Machine } from '../native/products.ts';
 
 /** A compiler and how it is called. */
@@ -44,10 +44,12 @@ export function compilerCommand(): string {
 }
 
 async function probe(): Promise<Compiler | undefined> {
-  const command = compilerCommand();
+  const [command, ...given] = compilerCommand().split(/\s+/) as [string, ...string[]];
   for (const tuning of tunings) {
     try {
-      const listing = call(command, [...tuning, '-dM', '-E', '-x', 'c', '-'], { maxBuffer: 2 ** 24 });
+      const listing = call(command, [...given, ...tuning, '-dM', '-E', '-x', 'c', '-'], {
+        maxBuffer: 2 ** 24,
+      });
       listing.child.stdin?.end();
       const { stdout } = await listing;
       const has = (macro: string) => stdout.includes(`#define ${macro} `);
@@ -57,7 +59,7 @@ async function probe(): Promise<Compiler | undefined> {
         vectorRegisters: wide || has('__aarch64__') ? 32 : 16,
       };
       const width = wide ? ['-mprefer-vector-width=512'] : [];
-      const all = [...tuning, ...width, ...flags];
+      const all = [...given, ...tuning, ...width, ...flags];
       return { command, flags: all, machine, identity: JSON.stringify([all, stdout]) };
     } catch {
       // it is not there, or does not know the flag
@@ -70,15 +72,18 @@ async function probe(): Promise<Compiler | undefined> {
 const keptDays = 30;
 
 /**
- * The path of the library that a source compiles to: made, or found in the cache.
+ * The path of the library that a source compiles to: made, or found in the cache. Beside it stands the hash of its
+ * bytes: to load one that is damaged would end the process.
  * @throws {DataError} when it can not be written
  */
 export async function buildLibrary({ command, flags, identity }: Compiler, source: string): Promise<string> {
-  const name = createHash('sha256').update(identity).update('\0').update(source).digest('hex').slice(0, 32);
+  const name = hashOf(`${identity}\0${source}`).slice(0, 32);
   const folder = join(cacheFolder(), 'native');
   const path = join(folder, `${name}.node`);
-  if (await isThere(path)) {
-    await utimes(path, new Date(), new Date()).catch(() => {}); // only so that it is kept
+  const proof = `${path}.sha256`;
+  if (await isSound(path, proof)) {
+    const now = new Date();
+    await Promise.all([path, proof].map((file) => utimes(file, now, now))).catch(() => {}); // only so that it is kept
     return path;
   }
   const draft = join(folder, `${name}.${randomUUID()}`);
@@ -87,27 +92,39 @@ export async function buildLibrary({ command, flags, identity }: Compiler, sourc
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeFile(text, source);
     await call(command, [...flags, '-o', library, text, '-lm'], { maxBuffer: 2 ** 24 });
-    await rename(library, path);
+    const bytes = await readFile(library);
+    await writeAtomically(path, bytes);
+    await writeAtomically(proof, Buffer.from(hashOf(bytes)));
   } catch (cause) {
-    const { stderr } = cause as { stderr?: string };
-    if (stderr)
-      throw new Error(`internal: ${command} does not compile a program: ${stderr.slice(0, 2000)}`, { cause });
+    const { stderr, code } = cause as { stderr?: string; code?: unknown };
+    if (stderr || typeof code === 'number') {
+      const reason = stderr ? stderr.slice(0, 2000) : `it ends with ${code}`;
+      throw new Error(`internal: ${command} does not compile a program: ${reason}`, { cause });
+    }
+    if (cause instanceof DataError) throw cause;
     throw new DataError(
-      `could not write ${path} (${fileFault(cause)}): make room, set ANOLE_CACHE to another folder, or use --device cpu`,
+      `could not write ${path} (${fileFault(cause)}): make room, or set ANOLE_CACHE to another folder`,
       { cause },
     );
   } finally {
-    await Promise.all([text, library].map((file) => rm(file, { force: true }).catch(() => {}))); // the first error is the one to tell
+    // The first error is the one to tell.
+    await Promise.all([text, library].map((file) => rm(file, { force: true }).catch(() => {})));
   }
   await removeOld(folder);
   return path;
 }
 
-function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
+function hashOf(content: string | Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+async function isSound(path: string, proof: string): Promise<boolean> {
+  try {
+    const [bytes, hash] = await Promise.all([readFile(path), readFile(proof, 'utf8')]);
+    return hashOf(bytes) === hash;
+  } catch {
+    return false; // one of them is not there
+  }
 }
 
 let isTidied = false;

@@ -1,5 +1,4 @@
 /** Programs as machine code, made by the C compiler of the machine. */
-import { rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { promisify } from 'node:util';
 import { DataError, OptionError } from '../errors.ts';
@@ -28,7 +27,8 @@ let known: Promise<string | undefined> | undefined;
 
 async function tryOut(): Promise<string | undefined> {
   const compiler = await findCompiler();
-  if (compiler === undefined) return `there is no C compiler: ${compilerCommand()} can not be run`;
+  if (compiler === undefined)
+    return `there is no C compiler, ${compilerCommand()} can not be run: install one (apt-get install gcc)`;
   try {
     const engine = new NativeEngine(compiler);
     const double = await engine.load(
@@ -45,9 +45,7 @@ async function tryOut(): Promise<string | undefined> {
 export async function nativeEngine(): Promise<Engine> {
   const fault = await nativeFault();
   if (fault === undefined) return new NativeEngine((await findCompiler())!);
-  throw new OptionError(
-    `device: "native" can not be used here, ${fault}: install one (apt-get install gcc), or use cpu`,
-  );
+  throw new OptionError(`device: "native" can not be used here, use cpu: ${fault}`);
 }
 
 class NativeEngine implements Engine {
@@ -61,25 +59,13 @@ class NativeEngine implements Engine {
   async prepare(program: Graph | Loop): Promise<Program> {
     const { inputs, outputs } = borderOf(program);
     const written = writeProgram(prepare(program), this.#compiler.machine, inputs, outputs);
-    const library = await this.#library(written.source);
+    const library = await buildLibrary(this.#compiler, written.source);
     const { arenaBytes, constants, optional } = written;
     return { inputs, outputs, model: constants, code: { kind: 'native', library, arenaBytes, optional } };
   }
 
   async load(program: Program): Promise<Loaded> {
     return loadNative(program);
-  }
-
-  /** The path of a library that can be loaded: one in the cache that was damaged is made again. */
-  async #library(source: string): Promise<string> {
-    const path = await buildLibrary(this.#compiler, source);
-    try {
-      require(path);
-      return path;
-    } catch {
-      await rm(path, { force: true });
-      return buildLibrary(this.#compiler, source);
-    }
   }
 }
 
