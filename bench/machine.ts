@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { resolve } from 'node:path';
-import { version as nodeVersion } from 'node:process';
+import { env, version as nodeVersion } from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 /** The root of the project, from dist/bench. */
@@ -15,6 +15,8 @@ export interface Machine {
   readonly memoryGB: number;
   readonly node: string;
   readonly onnxruntime: string;
+  /** Of native programs: the first line that the C compiler says of its version, if there is one. */
+  readonly compiler: string;
   /** Of the project; `…+` with changes that are not committed. */
   readonly commit: string;
 }
@@ -29,6 +31,7 @@ export function machine(): Machine {
     memoryGB: Math.round(totalmem() / 2 ** 30),
     node: nodeVersion.slice(1),
     onnxruntime: dependencies['onnxruntime-node'] ?? 'unknown',
+    compiler: compilerVersion(),
     commit: commit(),
   };
 }
@@ -50,6 +53,18 @@ function cpuInfo(): string {
     return readFileSync('/proc/cpuinfo', 'utf8');
   } catch {
     return ''; // not Linux
+  }
+}
+
+function compilerVersion(): string {
+  try {
+    const text = execFileSync(env.CC || 'cc', ['--version'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    return text.split('\n')[0]!;
+  } catch {
+    return 'none';
   }
 }
 

@@ -61,7 +61,7 @@ async function main(): Promise<void> {
   const here = machine();
   console.log(
     `${here.cpu}, ${here.cores} cores, ${here.memoryGB} GB; Node ${here.node}, ` +
-      `onnxruntime ${here.onnxruntime}, anole ${here.commit}`,
+      `onnxruntime ${here.onnxruntime}, ${here.compiler}, anole ${here.commit}`,
   );
   const peaks = new Map<number, Promise<Variant & { shape: string }>>();
   try {

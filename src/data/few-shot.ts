@@ -4,7 +4,14 @@
  */
 import { checkCount, DataError, OptionError } from '../errors.ts';
 import { Random } from './random.ts';
-import { checkTaskSize, type ImageClasses, type Task, type TaskSize, type TaskSource } from './task.ts';
+import {
+  checkTaskSize,
+  type Examples,
+  type ImageClasses,
+  type Task,
+  type TaskSize,
+  type TaskSource,
+} from './task.ts';
 
 export interface FewShotOptions {
   /** Classes in a task, at least 2. */
@@ -28,15 +35,17 @@ export function fewShotTasks(images: ImageClasses, { ways }: FewShotOptions): Ta
   const [height, width, channels] = images.imageShape;
   const pixels = height * width * channels;
 
-  const blank = (perClass: number) => ({
-    count: ways * perClass,
-    inputs: new Float32Array(ways * perClass * pixels), // [ways*shots, height, width, channels]
-    targets: new Int32Array(ways * perClass),
-  });
+  /** Examples to be written: those given, if they are as many. */
+  const blank = (perClass: number, spent: Examples | undefined): Examples => {
+    const count = ways * perClass;
+    if (spent?.inputs.length === count * pixels) return spent;
+    // [ways*shots, height, width, channels]
+    return { count, inputs: new Float32Array(count * pixels), targets: new Int32Array(count) };
+  };
 
-  const sample = (random: Random, size: TaskSize): Task => {
+  const sample = (random: Random, size: TaskSize, spent?: Task): Task => {
     checkTaskSize(size);
-    const task = { support: blank(size.support), query: blank(size.query) };
+    const task = { support: blank(size.support, spent?.support), query: blank(size.query, spent?.query) };
     const classes = random.choose(images.classCount, ways);
     for (const [label, classIndex] of classes.entries()) {
       const available = images.imageCount(classIndex);

@@ -36,10 +36,11 @@ export interface TaskSource {
   /** Classes in a task (ways), or the length of a regression target. */
   readonly outputs: number;
   /**
-   * Draws one task.
+   * Draws one task. `spent` is an earlier one of this size that nobody reads any more: its arrays may be written again,
+   * which saves a training the making and collecting of fresh ones.
    * @throws {DataError} when a class has fewer than `size.support + size.query` examples.
    */
-  sample(random: Random, size: TaskSize): Task;
+  sample(random: Random, size: TaskSize, spent?: Task): Task;
 }
 
 /**

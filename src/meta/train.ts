@@ -121,10 +121,14 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
   const stateNames = Object.keys(prefixState(state.innerState));
   const zeros = freshState(innerOptimizer, model.layout.size);
 
+  const spent: Task[] = [];
   const drawTask = () => {
-    const task = tasks.sample(random, { support: trainShots - tailShots, query: tailShots });
+    const old = spent.pop();
+    const drawn = tasks.sample(random, { support: trainShots - tailShots, query: tailShots }, old);
+    const share = (examples: Examples, set: keyof Task) => inSharedMemory(examples, old?.[set]);
+    const task: Task = runtime.parallelism > 1 ? mapRecord({ ...drawn }, share) : drawn;
     const body = { examples: task.support.count, batch: innerBatch, batches: plan.bodySteps, sampling };
-    return { examples: joinExamples(task), batches: withTail(miniBatches(random, body), task) };
+    return { task, examples: joinExamples(task), batches: withTail(miniBatches(random, body), task) };
   };
   const outputs = ['direction', 'lossTotal', ...stateNames];
   const startOf = ({ examples }: ReturnType<typeof drawTask>, innerState: OptimizerState) => ({
@@ -156,8 +160,10 @@ export async function* metaTrain(options: MetaTrainOptions): AsyncGenerator<Meta
     const afterThis = random.state;
     const running = runMetaBatch(drawn);
     running.catch(() => {}); // when drawing fails, that is the error to tell
+    const trained = drawn;
     drawn = Array.from({ length: metaBatch }, drawTask); // the next tasks, while these are running
     const results = await running;
+    spent.push(...trained.map(({ task }) => task));
 
     const loss =
       results.reduce((total, { lossTotal }) => total + lossTotal![0]!, 0) / (metaBatch * innerSteps);
@@ -289,15 +295,30 @@ export function initialState(
   };
 }
 
+/** Examples that workers read without another copy, where memory can be shared; in the arrays of `old` ones if they fit. */
+function inSharedMemory({ count, inputs, targets }: Examples, old: Examples | undefined): Examples {
+  return {
+    count,
+    inputs: shared(inputs, old?.inputs),
+    targets: shared(targets, old?.targets as typeof targets),
+  };
+}
+
+/** The array itself if it lies in shared memory, or where there is none; else a copy there, in `old` if it fits. */
+function shared<T extends Float32Array | Int32Array>(array: T, old?: T): T {
+  if (typeof SharedArrayBuffer !== 'function' || array.buffer instanceof SharedArrayBuffer) return array;
+  const Kind = array.constructor as new (buffer: SharedArrayBuffer) => T;
+  const fits = old?.buffer instanceof SharedArrayBuffer && old.length === array.length;
+  const copy = fits ? old : new Kind(new SharedArrayBuffer(array.byteLength));
+  copy.set(array);
+  return copy;
+}
+
 /** A copy whose vectors workers read without another copy, where memory can be shared. */
 function shareState(runtime: Runtime, state: TrainingState): TrainingState {
   const share = (vector: Float32Array) => {
-    const shared = runtime.parallelism > 1 && typeof SharedArrayBuffer === 'function';
-    const copy = shared
-      ? new Float32Array(new SharedArrayBuffer(vector.byteLength))
-      : new Float32Array(vector.length);
-    copy.set(vector);
-    return copy;
+    const copy = vector.slice();
+    return runtime.parallelism > 1 ? shared(copy) : copy;
   };
   return {
     ...state,
