@@ -4,9 +4,10 @@
  */
 import type { OperatorAttributes, Tensor } from '../graph/tensor.ts';
 import { size, strides } from '../graph/type.ts';
+import { lanesOf } from './blocks.ts';
 import { turnedAround } from './moves.ts';
 import type { Operations } from './operations.ts';
-import { columnProducts, lanesOf, rowProduct } from './products.ts';
+import { columnProducts, rowProduct } from './products.ts';
 import { type Axis, alongShape, collapse, Memory, type Region, wholeOf } from './regions.ts';
 import type { Translation } from './translate.ts';
 

@@ -1,8 +1,8 @@
 /** Copies that a compiler does not make fast by itself: matrices turned around, and pieces put together by a table. */
 import { isFloat, type TypedArray } from '../graph/type.ts';
+import { type Blocks, lanesOf } from './blocks.ts';
 import { typeNames } from './expressions.ts';
 import type { Operations } from './operations.ts';
-import { type Blocks, lanesOf } from './products.ts';
 import { collapse, lengthOf, Memory, type Region, wholeOf } from './regions.ts';
 
 /** Fewer elements are moved one by one. */

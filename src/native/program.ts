@@ -4,12 +4,14 @@ import type { Tensor } from '../graph/tensor.ts';
 import { type Graph, type Loop, mapRecord } from '../graph/trace.ts';
 import { type DType, size, type TensorType, type TypedArray } from '../graph/type.ts';
 import { arrange, type Tenant } from './arena.ts';
+import { Blocks, type Machine } from './blocks.ts';
+import { carryOn, leavingOf } from './carry.ts';
+import { alignment, entry } from './entry.ts';
 import { typeNames } from './expressions.ts';
 import { type Kernel, Kernels } from './kernels.ts';
 import { loopCode } from './loops.ts';
 import { type Call, type Elementwise, Operations, readsOf, writesOf } from './operations.ts';
 import { prelude } from './prelude.ts';
-import { Blocks, type Machine } from './products.ts';
 import { bytesOf, extentOf, homeOf, isWhole, lengthOf, Memory, type Region, wholeOf } from './regions.ts';
 import { translate } from './translate.ts';
 
@@ -30,9 +32,6 @@ const firstArray = 2;
 /** Bytes at the arena's start: whether an index was out of range. Bytes at the end that may be read, but are nobody's. */
 const statusBytes = 64;
 const slackBytes = 64;
-
-/** The arena begins at a cache line, wherever its array does. */
-const alignment = 64;
 
 /**
  * Writes a program. Its function `run` takes pointers to the arena, the constants, and the arrays `inputs` and `outputs`
@@ -118,9 +117,9 @@ class Writer {
       body,
       inBody,
       (operations, regions) => {
-        leaving = this.#leaving(body, carried, operations, regions);
+        leaving = leavingOf(body, carried, operations, regions);
       },
-      (operations, kernels) => this.#carryOn(leaving, carried, operations, kernels),
+      (operations, kernels) => carryOn(leaving, carried, operations, kernels),
     );
     for (const memory of [round, ...Object.values(carried)]) this.#settle(memory, largestPart(each, memory));
     const start = Object.entries(carried).flatMap(([name, memory]) => {
@@ -178,111 +177,6 @@ ${atLast}`;
         operations.copy(region, wholeOf(memory), memory.size);
       }
     }
-  }
-
-  /**
-   * What a round hands on, by name: each a memory of its own that is made in the round, so that it can be made somewhere
-   * else. All others are copied, before somebody writes over them; what stays as it is goes nowhere.
-   */
-  #leaving(
-    { outputs }: Graph,
-    carried: Readonly<Record<string, Memory>>,
-    operations: Operations,
-    regions: ReadonlyMap<Tensor, Region>,
-  ): Map<string, Memory> {
-    const leaving = new Map<string, Memory>();
-    const handedOn = new Set<Memory>();
-    for (const [name, node] of Object.entries(outputs)) {
-      const region = regions.get(node)!;
-      if (region.memory === carried[name] && isWhole(region)) continue;
-      let { memory } = region;
-      if (!operations.isFree(region) || handedOn.has(memory)) {
-        memory = new Memory(node.dtype, node.size);
-        operations.copy(region, wholeOf(memory), node.size);
-      }
-      handedOn.add(memory);
-      leaving.set(name, memory);
-    }
-    return leaving;
-  }
-
-  /**
-   * Lets what a round makes take the place of what it was made from. A stretch can be made there at once if everybody
-   * else has read the old one by then; otherwise it is copied at the end of the round.
-   */
-  #carryOn(
-    leaving: ReadonlyMap<string, Memory>,
-    carried: Readonly<Record<string, Memory>>,
-    operations: Operations,
-    kernels: Kernels,
-  ): void {
-    const read = new Set(operations.list.flatMap(readsOf).map(({ memory }) => memory));
-    const written = new Set(operations.list.flatMap(writesOf).map(({ memory }) => memory));
-    const copied: { region: Region; target: Region }[] = [];
-    const pieces: { piece: Memory; target: Memory; offset: number }[] = [];
-    for (const [name, memory] of leaving) {
-      const target = carried[name]!;
-      const parts = new Set([...written].flatMap((part) => childOf(memory, part) ?? []));
-      // One that is only joined from others, and not read as a whole, can go part by part.
-      if (parts.size === 0 || written.has(memory) || read.has(memory)) {
-        pieces.push({ piece: memory, target, offset: 0 });
-      } else {
-        for (const piece of parts) pieces.push({ piece, target, offset: piece.within!.offset });
-      }
-    }
-    for (const { piece, target, offset } of pieces) {
-      if (this.#takesPlace(piece, target, offset, kernels)) piece.within = { memory: target, offset };
-      else {
-        piece.within = undefined;
-        const { axes } = wholeOf(piece);
-        copied.push({ region: wholeOf(piece), target: { memory: target, offset, axes } });
-      }
-    }
-    const all = [...kernels.all];
-    for (const { region, target } of copied) {
-      const { dtype } = region.memory;
-      const count = lengthOf(target.axes);
-      const kernel = kernels.append({
-        kind: 'elementwise',
-        count,
-        dtype,
-        operands: [region],
-        expression: ([x]) => x!,
-        target,
-      });
-      for (const other of all) kernels.delay(kernel, other);
-    }
-  }
-
-  /** Orders the readers of a stretch before what makes the new one; false where that is impossible. */
-  #takesPlace(piece: Memory, target: Memory, offset: number, kernels: Kernels): boolean {
-    const makers = [...kernels.makersOf(piece)];
-    const overlaps = (region: Region) => {
-      if (region.memory !== target) return false;
-      const { first, last } = extentOf(region);
-      return last >= offset && first < offset + piece.size;
-    };
-    const pairs: [Kernel, Kernel][] = [];
-    for (const reader of kernels.all) {
-      for (const maker of makers) {
-        const read = reader.operations.flatMap(readsOf).filter(overlaps);
-        if (read.length === 0) continue;
-        if (reader === maker) {
-          const isSamePlace = ({ offset: start, axes }: Region) =>
-            start === offset &&
-            maker.loop !== undefined &&
-            lengthOf(axes) === piece.size &&
-            isWhole({ memory: piece, offset: 0, axes });
-          const isElementwise = kernels.elementwiseMaker(piece) === maker;
-          if (!isElementwise || !read.every(isSamePlace)) return false;
-        } else {
-          if (kernels.precedes(maker, reader)) return false;
-          pairs.push([reader, maker]);
-        }
-      }
-    }
-    for (const [reader, maker] of pairs) kernels.delay(maker, reader);
-    return true;
   }
 
   /** Gives a memory a place that is its own for good, so that `part`, an element of it, lies at the start of a cache line. */
@@ -442,14 +336,6 @@ ${atLast}`;
   }
 }
 
-/** The stretch of a memory that another, deeper one lies in. */
-function childOf(memory: Memory, deeper: Memory): Memory | undefined {
-  for (let at = deeper; at.within !== undefined; at = at.within.memory) {
-    if (at.within.memory === memory) return at;
-  }
-  return undefined;
-}
-
 /** Where the largest part of a memory that a section reads begins. */
 function largestPart({ operations }: Section, memory: Memory): number {
   const parts = operations.list.flatMap(readsOf).filter((region) => region.memory === memory);
@@ -468,39 +354,4 @@ interface Called {
 
 function pointerType(dtype: DType, isWritten: boolean): string {
   return `${isWritten ? '' : 'const '}${typeNames[dtype]} *`;
-}
-
-/** `run`, and what makes it a function that Node can call: its interface for native code, as far as it is used. */
-function entry(main: string, arrays: number): string {
-  return `
-static int run(char *const *arrays) {
-  *(int *)arrays[0] = 0;
-${main}  return *(const int *)arrays[0];
-}
-
-typedef struct napi_env_ *napi_env;
-typedef struct napi_value_ *napi_value;
-typedef struct napi_callback_info_ *napi_callback_info;
-typedef napi_value (*napi_callback)(napi_env, napi_callback_info);
-int napi_get_cb_info(napi_env, napi_callback_info, __SIZE_TYPE__ *, napi_value *, napi_value *, void **);
-int napi_get_typedarray_info(napi_env, napi_value, int *, __SIZE_TYPE__ *, void **, napi_value *, __SIZE_TYPE__ *);
-int napi_create_int32(napi_env, int, napi_value *);
-int napi_create_function(napi_env, const char *, __SIZE_TYPE__, napi_callback, void *, napi_value *);
-
-enum { most = ${arrays} };
-static napi_value call(napi_env env, napi_callback_info info) {
-  __SIZE_TYPE__ count = most;
-  napi_value given[most], result;
-  void *arrays[most];
-  int failed = napi_get_cb_info(env, info, &count, given, 0, 0) || count != most;
-  for (__SIZE_TYPE__ i = 0; !failed && i < count; i++) if (napi_get_typedarray_info(env, given[i], 0, 0, &arrays[i], 0, 0)) arrays[i] = 0;
-  arrays[0] = (void *)(((__UINTPTR_TYPE__)arrays[0] + ${alignment - 1}) & -${alignment}ul);
-  napi_create_int32(env, failed ? -1 : run((char *const *)arrays), &result);
-  return result;
-}
-__attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
-  napi_value run_function;
-  return napi_create_function(env, "run", 3, call, 0, &run_function) ? exports : run_function;
-}
-`;
 }

@@ -2,11 +2,12 @@
 import { isKind, type Operator, type Tensor } from '../graph/tensor.ts';
 import { type Graph, nodesOf } from '../graph/trace.ts';
 import { type DType, type Shape, size, strides, type TypedArray } from '../graph/type.ts';
+import { type Blocks, lanesOf } from './blocks.ts';
 import { translateConv2d, translateFilterGradient, translateInputGradient } from './convolution.ts';
 import { expressionOf, literal, typeNames } from './expressions.ts';
 import { inPieces, turnedAround } from './moves.ts';
 import type { Operations } from './operations.ts';
-import { type Blocks, columnProducts, lanesOf, rowProduct } from './products.ts';
+import { columnProducts, rowProduct } from './products.ts';
 import {
   type Axis,
   alongShape,

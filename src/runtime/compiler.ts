@@ -7,7 +7,7 @@ import { env, platform } from 'node:process';
 import { promisify } from 'node:util';
 import { DataError } from '../errors.ts';
 import { cacheFolder, fileFault, writeAtomically } from '../files.ts';
-import type { Machine } from '../native/products.ts';
+import type { Machine } from '../native/blocks.ts';
 
 /** A compiler and how it is called. */
 export interface Compiler {
