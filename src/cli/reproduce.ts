@@ -17,7 +17,7 @@ import { Runner, type UnitProgress } from '../experiments/reproduce/runner.ts';
 import { type Rule, wholeNumber } from '../experiments/settings.ts';
 import type { ImageSplit } from '../experiments/setup.ts';
 import { writeAtomically } from '../files.ts';
-import { nodeRuntime } from '../runtime/node.ts';
+import { defaultProvider, nodeRuntime } from '../runtime/node.ts';
 import { clock, count, duration, significant } from './format.ts';
 import { readImages } from './images.ts';
 import { Interrupted, untilInterrupted } from './interrupt.ts';
@@ -247,7 +247,7 @@ async function writeReport(
     experiment: experiment.name,
     title: plan.title,
     version,
-    machine: { ...machine(), workers },
+    machine: { ...machine(), workers, device: await defaultProvider() },
     options: {
       scale: flags.scale,
       seeds: flags.seeds,

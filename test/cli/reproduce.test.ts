@@ -35,6 +35,7 @@ describe('anole reproduce', () => {
     assert.equal(record.complete, true);
     assert.equal(record.options.scale, 0.02);
     assert.ok(record.machine.cpu && record.machine.node && record.machine.onnxruntime && record.seconds > 0);
+    assert.ok(['cpu', 'native'].includes(record.machine.device));
     assert.equal(record.units.plane.settings.iterations, 20);
 
     const again = anole('figure2 --scale 0.02 --json --quiet');
