@@ -100,42 +100,64 @@ function repeated(
   return `  for (long lead = 0; lead < ${count}; lead++) {\n${code((i) => `lead * ${steps[i]}`)}  }\n`;
 }
 
+/** The patches of images where they lie: each a few stretches of pixels side by side. */
+interface Patches {
+  /** The images, with a border. */
+  readonly region: Region;
+  /** From patch to patch, of one lead's images in their order. */
+  readonly rows: Axis[];
+  /** From one stretch of a patch to the next. */
+  readonly stretch: number;
+  /** From the images of one lead to those of the next. */
+  readonly perLead: number;
+}
+
+/** What `taps` see of images for each of `outputs` [rows, columns]. */
+function patchesOf(
+  operations: Operations,
+  images: Images,
+  geometry: Geometry,
+  { lead, taps, outputs }: { lead: number; taps: [number, number]; outputs: [number, number] },
+): Patches {
+  const around = bordered(operations, images, borderOf(geometry, images, taps, outputs));
+  const batch = images.count / lead;
+  const row = around.width * images.channels;
+  const image = around.height * row;
+  const rows = collapse([
+    { length: batch, stride: image },
+    { length: outputs[0], stride: geometry.strides[0] * row },
+    { length: outputs[1], stride: geometry.strides[1] * images.channels },
+  ]);
+  return { region: around.region, rows, stretch: row, perLead: batch * image };
+}
+
 export function translateConv2d(context: Context<'conv2d'>): Region {
   const { operations, blocks, node, inputs } = context;
   const [x, w] = node.inputs as [Tensor, Tensor];
   const { dtype } = node;
   const [tapRows, tapColumns, channels, filters] = w.shape.slice(-4) as [number, number, number, number];
-  const [outRows, outColumns] = node.shape.slice(-3) as [number, number];
-  const { strides: step } = node.attributes;
-  const images = imagesOf(x, inputs[0]!);
-  const around = bordered(
-    operations,
-    images,
-    borderOf(node.attributes, images, [tapRows, tapColumns], [outRows, outColumns]),
-  );
   const right = readable(context, inputs[1]!, w.size, filters);
   const target = wholeOf(new Memory(dtype, node.size));
   const lead = size(w.shape.slice(0, -4));
-  const batch = images.count / lead;
-  const [row, image] = [around.width * channels, around.height * around.width * channels];
+  const patches = patchesOf(operations, imagesOf(x, inputs[0]!), node.attributes, {
+    lead,
+    taps: [tapRows, tapColumns],
+    outputs: node.shape.slice(-3, -1) as [number, number],
+  });
   operations.add({
     kind: 'call',
-    reads: [around.region, right],
+    reads: [patches.region, right],
     writes: [target],
     code: ({ reads: [a, b], writes: [c] }) =>
-      repeated(lead, [batch * image, w.size / lead, node.size / lead], (at) =>
+      repeated(lead, [patches.perLead, w.size / lead, node.size / lead], (at) =>
         rowProduct(
           blocks,
           {
             dtype,
-            rowsOfA: collapse([
-              { length: batch, stride: image },
-              { length: outRows, stride: step[0] * row },
-              { length: outColumns, stride: step[1] * channels },
-            ]),
-            rowsOfC: collapse([{ length: batch * outRows * outColumns, stride: filters }]),
+            rowsOfA: patches.rows,
+            rowsOfC: collapse([{ length: node.size / lead / filters, stride: filters }]),
             stretches: tapRows,
-            stretch: row,
+            stretch: patches.stretch,
             length: tapColumns * channels,
             columns: filters,
             a: 0,
@@ -153,38 +175,29 @@ export function translateFilterGradient(context: Context<'conv2dFilterGradient'>
   const [x, g] = node.inputs as [Tensor, Tensor];
   const { dtype } = node;
   const [tapRows, tapColumns, channels, filters] = node.shape.slice(-4) as [number, number, number, number];
-  const [outRows, outColumns] = g.shape.slice(-3) as [number, number];
-  const { strides: step } = node.attributes;
-  const images = imagesOf(x, inputs[0]!);
-  const around = bordered(
-    operations,
-    images,
-    borderOf(node.attributes, images, [tapRows, tapColumns], [outRows, outColumns]),
-  );
   const right = gradientRows(context, inputs[1]!, g);
   const target = wholeOf(new Memory(dtype, node.size));
   const lead = size(node.shape.slice(0, -4));
-  const batch = images.count / lead;
-  const [row, image] = [around.width * channels, around.height * around.width * channels];
+  const patches = patchesOf(operations, imagesOf(x, inputs[0]!), node.attributes, {
+    lead,
+    taps: [tapRows, tapColumns],
+    outputs: g.shape.slice(-3, -1) as [number, number],
+  });
   operations.add({
     kind: 'call',
-    reads: [around.region, right.region],
+    reads: [patches.region, right.region],
     writes: [target],
     code: ({ reads: [a, b], writes: [c] }) =>
-      repeated(lead, [batch * image, right.perLead, node.size / lead], (at) =>
+      repeated(lead, [patches.perLead, right.perLead, node.size / lead], (at) =>
         columnProducts(
           blocks,
           Array.from({ length: tapRows }, (_, tap) => ({
             dtype,
-            rowsOfA: collapse([
-              { length: batch, stride: image },
-              { length: outRows, stride: step[0] * row },
-              { length: outColumns, stride: step[1] * channels },
-            ]),
+            rowsOfA: patches.rows,
             rowsOfB: right.rows,
             rows: tapColumns * channels,
             columns: filters,
-            a: tap * row,
+            a: tap * patches.stretch,
             c: tap * tapColumns * channels * filters,
           })),
           [`${a} + ${at(0)}`, `${b} + ${at(1)}`, `${c} + ${at(2)}`],
