@@ -4,8 +4,7 @@
  */
 import type { OperatorAttributes, Tensor } from '../graph/tensor.ts';
 import { size, strides } from '../graph/type.ts';
-import { lanesOf } from './blocks.ts';
-import { turnedAround } from './moves.ts';
+import { readable, turnedAround } from './moves.ts';
 import type { Operations } from './operations.ts';
 import { columnProducts, rowProduct } from './products.ts';
 import { type Axis, alongShape, collapse, Memory, type Region, wholeOf } from './regions.ts';
@@ -73,20 +72,6 @@ function borderOf(
     [rows[0], after(outRows, down, tapRows, images.height, rows[0])],
     [columns[0], after(outColumns, across, tapColumns, images.width, columns[0])],
   ];
-}
-
-/** A right side that whole vectors can be read from, also at its end. */
-function readable(
-  { operations, blocks, isForeign }: Translation,
-  region: Region,
-  count: number,
-  columns: number,
-): Region {
-  const from = operations.sideBySide(region, count);
-  if (columns % lanesOf(blocks.machine, from.memory.dtype) === 0 || !isForeign(from.memory)) return from;
-  const copy = wholeOf(new Memory(from.memory.dtype, count));
-  operations.copy(from, copy, count);
-  return copy;
 }
 
 /** How often a product is repeated, and where its parts then lie: filters with leading axes are many convolutions. */

@@ -4,6 +4,7 @@ import { type Blocks, lanesOf } from './blocks.ts';
 import { typeNames } from './expressions.ts';
 import type { Operations } from './operations.ts';
 import { collapse, lengthOf, Memory, type Region, wholeOf } from './regions.ts';
+import type { Translation } from './translate.ts';
 
 /** Fewer elements are moved one by one. */
 const fewElements = 1024;
@@ -102,4 +103,22 @@ export function inPieces(
 `,
   });
   return { target, constant: [memory, places] };
+}
+
+/**
+ * A right side of a product, row-major, that whole vectors can be read from: also at the end of its last row, where they
+ * reach behind it.
+ */
+export function readable(
+  { operations, blocks, isForeign }: Pick<Translation, 'operations' | 'blocks' | 'isForeign'>,
+  region: Region,
+  count: number,
+  columns: number,
+): Region {
+  const from = operations.sideBySide(region, count);
+  const { dtype } = from.memory;
+  if (columns % lanesOf(blocks.machine, dtype) === 0 || !isForeign(from.memory)) return from;
+  const copy = wholeOf(new Memory(dtype, count));
+  operations.copy(from, copy, count);
+  return copy;
 }

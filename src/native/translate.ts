@@ -2,10 +2,10 @@
 import { isKind, type Operator, type Tensor } from '../graph/tensor.ts';
 import { type Graph, nodesOf } from '../graph/trace.ts';
 import { type DType, type Shape, size, strides, type TypedArray } from '../graph/type.ts';
-import { type Blocks, lanesOf } from './blocks.ts';
+import type { Blocks } from './blocks.ts';
 import { translateConv2d, translateFilterGradient, translateInputGradient } from './convolution.ts';
 import { expressionOf, literal, typeNames } from './expressions.ts';
-import { inPieces, turnedAround } from './moves.ts';
+import { inPieces, readable, turnedAround } from './moves.ts';
 import type { Operations } from './operations.ts';
 import { columnProducts, rowProduct } from './products.ts';
 import {
@@ -376,13 +376,12 @@ function translateMatmul({
     const [aligned, lists] = aligning(operations, right, b.shape);
     right = { ...aligned, axes: collapse(lists.with(-2, lists.at(-1)!).with(-1, lists.at(-2)!).flat()) };
   }
-  right = turnedAround(operations, blocks, right, b.size);
-  // Whole vectors are read of the right side, at the end of its last row from behind it.
-  if (columns % lanesOf(blocks.machine, dtype) !== 0 && isForeign(right.memory)) {
-    const copy = wholeOf(new Memory(dtype, b.size));
-    operations.copy(right, copy, b.size);
-    right = copy;
-  }
+  right = readable(
+    { operations, blocks, isForeign },
+    turnedAround(operations, blocks, right, b.size),
+    b.size,
+    columns,
+  );
   const target = wholeOf(new Memory(dtype, node.size));
   // Where a stack of matrices lies, by its place in the stack of the result.
   const stack = (source: Tensor) => {
